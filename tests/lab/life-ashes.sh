@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# What a life comes back from: etcd lost on every server, and everything lost. And a fleet file that is written of what is there.
+# What a life comes back from: etcd lost on every server, and everything lost.
 
 # What runs on a worker, by its first processes: NAME PID. It must not notice that etcd is restored.
 containers_of() { lab exec "$1" -- ctr -n k8s.io tasks list 2>/dev/null | tail -n +2 | sort; }
@@ -62,14 +62,4 @@ all_wiped_and_rebuilt() {
     shown kubectl get nodes -o wide
     [[ $(kubectl get namespace shop -o jsonpath='{.metadata.uid}') == "$before" ]] || { echo "expected what the snapshot had"; return 1; }
     shown kubectl -n shop rollout status deployment/web --timeout=120s
-}
-
-# The fleet file that Hostler writes of the cluster says what the cluster is: nothing is to be done by it.
-cluster_imported() {
-    local folder=/root/import said
-    lab exec admin -- sh -c "rm -rf $folder; mkdir $folder; cp /etc/hostler/fleet.lock $folder/fleet.lock; ln -s /etc/hostler/artifacts $folder/artifacts"
-    shown hostler fleet import --node cp1 --out "$folder/fleet.toml" --yes
-    lab exec admin -- cat "$folder/fleet.toml"
-    shown hostler fleet check "$folder/fleet.toml"
-    shown hostler --fleet "$folder/fleet.toml" fleet diff
 }

@@ -1,10 +1,13 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # The fleet of a life: its file, its artifacts on the admin's machine, and the balancer in front of several servers.
 
+# What a stage says otherwise than life-fleet.toml: api, arguments (of the API server), kubelet, san, label.
+declare -A setting=()
+
 servers() { printf '%s\n' "${nodes[@]}" | grep '^cp'; }
 several_servers() { (($(servers | wc -l) > 1)); }
 # Where the API server's name leads: the only server, or HAProxy on the host.
-endpoint_address() { if several_servers; then echo "$lab_net.1"; else address cp1; fi; }
+endpoint_address() { if [[ -n ${endpoint:-} ]]; then echo "$endpoint"; elif several_servers; then echo "$lab_net.1"; else address cp1; fi; }
 
 # Sourced after checks-hostler.sh, whose fleet is that of a cluster which is there already.
 fleet_file() {
@@ -12,15 +15,18 @@ fleet_file() {
     # What a short life shows needs no long looks.
     [[ -z $short ]] || soak=2
     sed -e "s|@VERSION@|$version|" -e "s|@SOAK@|$soak|" -e "s|@ENDPOINT@|$(endpoint_address)|" \
+        -e "s|@API@|${setting[api]:-k8s.lab:6443}|" -e "s|@KUBELET@|${setting[kubelet]:-}|" -e "s|@SAN@|${setting[san]:-}|" \
         -e "s|@SANDBOX@|$(cat "$lab_work/artifacts/$version/sandbox")|" "$lab_here/config/life-fleet.toml"
     for node in "${nodes[@]}"; do
         role=worker
         [[ $node != cp* ]] || role=server
         printf '\n[[nodes]]\nname = "%s"\nrole = "%s"\narch = "x86_64"\naddress = "%s"\ngroup = "nspawn"\n' "$node" "$role" "$(address "$node")"
+        [[ -z ${setting[label]:-} ]] || echo "${setting[label]}"
         # With one worker, its pods need the server while it is drained.
         [[ -z $short || $role != server ]] || echo 'taints = []'
     done
     [[ -z $short ]] || printf '\n[kubeadm.dns]\ndisabled = true\n'
+    [[ -z ${setting[arguments]:-} ]] || printf '\n[kubeadm.api_server.extra_args]\n%s\n' "${setting[arguments]}"
 }
 
 # fleet_is VERSION: the fleet file says that version; lock file and artifacts of every version of this life lie on the
