@@ -15,10 +15,14 @@ shown() {
     "$@"
 }
 
-# timed COMMAND...: as `shown`, each line of its output with the time of day.
+# timed COMMAND...: as `shown`, each line of its output with the time of day in milliseconds.
 timed() {
     note "\$ $*"
-    "$@" | while IFS= read -r line; do printf '%(%T)T  %s\n' -1 "$line"; done
+    local now
+    "$@" | while IFS= read -r line; do
+        now=$EPOCHREALTIME
+        printf '%(%T)T.%.3s  %s\n' "${now%.*}" "${now#*.}" "$line"
+    done
 }
 
 # check TITLE FUNCTION: the function runs in a shell of its own that ends at the first
