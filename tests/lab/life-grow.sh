@@ -31,7 +31,7 @@ cluster_imported() {
     lab exec admin -- sh -c "rm -rf $folder; mkdir $folder; cp /etc/hostler/fleet.lock $folder/fleet.lock; ln -s /etc/hostler/artifacts $folder/artifacts"
     shown hostler fleet import --node cp1 --out "$folder/fleet.toml" --yes
     lab exec admin -- cat "$folder/fleet.toml"
-    shown hostler --fleet "$folder/fleet.toml" fleet check
+    shown hostler fleet check "$folder/fleet.toml"
     shown hostler --fleet "$folder/fleet.toml" fleet diff
     shown hostler --fleet "$folder/fleet.toml" fleet diff --machines --all
 }

@@ -79,7 +79,7 @@ async fn waits(admin: &mut Admin, name: &NodeName) -> Result<bool, Error> {
 
 /// Waits until the machine that the roster lists under that name is connected; the plan says what is wrong where it is
 /// not.
-async fn await_connected(admin: &mut Admin, name: &NodeName) -> Result<(), Error> {
+pub(super) async fn await_connected(admin: &mut Admin, name: &NodeName) -> Result<(), Error> {
     let began = tokio::time::Instant::now();
     let key =
         admin.trust_store().require_roster()?.document().active(name).map(|node| node.key.fingerprint().to_string());

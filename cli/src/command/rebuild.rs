@@ -10,7 +10,7 @@ use hostler_plan::{
 };
 
 use super::{
-    Context,
+    Context, leave,
     plan::{self, Run},
     restore,
 };
@@ -44,6 +44,11 @@ pub(super) async fn rebuild(context: &Context, args: RebuildArgs) -> Result<(), 
             format!("two plans, each shown before it is signed: {first} begins, then {} join", count(others, "node"))
         }
     });
+    // Its machines were listed a moment ago, and each comes back for its certificate.
+    let mut admin = context.admin().await?;
+    for node in &fleet.nodes {
+        leave::await_connected(&mut admin, &node.name).await?;
+    }
     let run = || Run {
         options: args.options.clone(),
         out: None,
