@@ -207,7 +207,8 @@ fn what_only_kubeadm_is_told_is_refused_elsewhere() {
 fn the_fleet_of_the_labs_life_is_one() {
     let life = include_str!("../../tests/lab/config/life-fleet.toml");
     let life = life.replace("@VERSION@", "v1.36.3").replace("@ENDPOINT@", "10.87.0.11").replace("@SANDBOX@", "pause:1");
-    let life = life.replace("@SOAK@", "10").replace("@API@", "k8s.lab:6443").replace("@SAN@", "").replace("@KUBELET@", "");
+    let life =
+        life.replace("@SOAK@", "10").replace("@API@", "k8s.lab:6443").replace("@SAN@", "").replace("@KUBELET@", "");
     let rest = "[[nodes]]\nname = \"cp1\"\nrole = \"server\"\narch = \"x86_64\"\naddress = \"10.87.0.11\"\n\
         group = \"nspawn\"\ntaints = []\n[kubeadm.dns]\ndisabled = true\n[[artifacts]]\nname = \"flannel.yaml\"\n\
         kind = \"manifest\"\npath = \"x\"\nsize = 1\nsha256 = \"";

@@ -33,7 +33,7 @@ cluster_imported() {
     lab exec admin -- cat "$folder/fleet.toml"
     shown hostler fleet check "$folder/fleet.toml"
     shown hostler --fleet "$folder/fleet.toml" fleet diff
-    shown hostler --fleet "$folder/fleet.toml" fleet diff --machines --all
+    shown hostler --fleet "$folder/fleet.toml" fleet diff --machines --all --yes
 }
 
 arguments_of() { lab exec "$1" -- sh -c "tr '\\0' ' ' </proc/\$(pgrep -xo $2)/cmdline"; }
@@ -46,7 +46,7 @@ settings_change() {
     setting[label]='labels = { "shelf" = "attic" }'
     fleet_is "${chain[0]}"
     shown hostler fleet put
-    shown hostler fleet diff --machines --all
+    shown hostler fleet diff --machines --all --yes
     planned configure --all --accept-outage cp1 --yes
     expect "$(arguments_of cp1 kube-apiserver)" '--max-requests-inflight=410 '
     for node in "${nodes[@]}"; do

@@ -4,7 +4,10 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
 
-use super::layout::RUN_DISCOVERY;
+use super::layout::{PKI, RUN_DISCOVERY};
+
+/// A folder that nobody makes.
+const NO_CERTIFICATES: &str = "/run/hostler/no-certificates";
 
 /// The documents of a configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +65,23 @@ impl Documents {
             document.remove("patches");
         }
         documents
+    }
+
+    /// For the files of a kubelet alone. Where the certificate of a CA lies without its key, as on every worker, `kubeadm init`
+    /// takes the CA for one that somebody else keeps and wants a server's certificates whatever the phase; so it looks where there
+    /// are none, and the kubelet's own settings say where the CA's certificate is.
+    pub(crate) fn for_kubelet(&self) -> Result<Self, String> {
+        let mut documents = self.clone();
+        documents.edit("ClusterConfiguration")?.insert("certificatesDir".into(), json!(NO_CERTIFICATES));
+        if documents.kind("KubeletConfiguration").is_null() {
+            documents.0.push(json!({ "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration" }));
+        }
+        let kubelet = documents.edit("KubeletConfiguration")?;
+        let authentication = kubelet.entry("authentication").or_insert_with(|| json!({}));
+        if authentication["x509"]["clientCAFile"].is_null() {
+            authentication["x509"]["clientCAFile"] = json!(format!("{PKI}/ca.crt"));
+        }
+        Ok(documents)
     }
 
     /// `HOST:PORT` where all nodes reach the API server.

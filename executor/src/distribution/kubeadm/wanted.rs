@@ -68,7 +68,9 @@ pub(crate) fn pods(
 
 /// The files of a kubelet.
 pub(crate) fn kubelet(host: &dyn Host, documents: &Documents) -> Result<KubeletFiles, HostError> {
-    trial(host, documents, &[&["kubelet-start"]], |host| kubelet_files(host, FOLDER))
+    let unexpected = |found| HostError::Unexpected { what: "plan", expected: "kubeadm's configuration", found };
+    let documents = documents.for_kubelet().map_err(unexpected)?;
+    trial(host, &documents, &[&["kubelet-start"]], |host| kubelet_files(host, FOLDER))
 }
 
 /// Those in a folder, such as `/var/lib/kubelet`.

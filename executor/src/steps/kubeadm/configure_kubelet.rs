@@ -150,6 +150,7 @@ fn change(drained: bool, documents: &Documents, found: &Found, context: &mut Ste
             context.host().remove(Path::new(file))?;
         }
     }
+    let documents = documents.for_kubelet().map_err(StepError::Failed)?;
     // It stops the kubelet, writes its files and starts it.
     run::run(&["init", "phase", "kubelet-start", "--config", RUN_CONFIG], false, context, |_, context| {
         run::write(RUN_CONFIG, &documents.write(), 0o600, context)

@@ -31,6 +31,7 @@ impl World {
         let text = machine.text(&format!("{TRIAL}/hostler.yaml")).unwrap_or_default().to_owned();
         let config: Vec<Value> =
             text.split("\n---\n").filter_map(|document| serde_json::from_str(document).ok()).collect();
+        let incomplete = incomplete_ca(machine, kind(&config, "ClusterConfiguration"));
         let mut write = |file: &str, text: String| {
             let file = format!("{TRIAL}/{file}");
             machine.files.insert(file, super::super::machine::File { mode: 0o600, content: text.into_bytes() });
@@ -40,6 +41,9 @@ impl World {
             ["control-plane", "all"] => &COMPONENTS[1..],
             ["etcd", "local"] => &COMPONENTS[..1],
             ["kubelet-start"] => {
+                if let Some(said) = incomplete {
+                    return Err(failed(&said));
+                }
                 write("config.yaml", kind(&config, "KubeletConfiguration").to_string());
                 write("kubeadm-flags.env", flags(init));
                 return Ok(String::new());
@@ -101,6 +105,9 @@ impl World {
     pub(super) fn start_kubelet_by(&mut self, name: &NodeName, config: &[Value]) -> Acted {
         let now = self.now;
         let Some(machine) = self.machines.get_mut(name) else { return Acted::Failed("no such machine".into()) };
+        if let Some(said) = incomplete_ca(machine, kind(config, "ClusterConfiguration")) {
+            return Acted::Failed(said);
+        }
         let kubelet = kind(config, "KubeletConfiguration");
         let text = if kubelet.is_null() { "{}".into() } else { kubelet.to_string() };
         machine.write_unsynced(KUBELET_CONFIG, text, 0o644, now);
@@ -206,4 +213,15 @@ pub fn certificate_names(text: &str) -> Vec<String> {
 pub(super) fn local_endpoint(endpoint: &Value) -> String {
     let address = endpoint["advertiseAddress"].as_str().unwrap_or("127.0.0.1");
     format!("{address}:{}", endpoint["bindPort"].as_i64().unwrap_or(6443))
+}
+
+/// What `kubeadm init` says, whatever the phase, where the certificate of a CA lies without its key and a server's certificates
+/// are not all there (cmd/kubeadm/app/phases/certs, `UsingExternalCA`).
+fn incomplete_ca(machine: &Machine, cluster: &Value) -> Option<String> {
+    let folder = cluster["certificatesDir"].as_str().unwrap_or(PKI);
+    let is_there = |file: &str| machine.text(&format!("{folder}/{file}")).is_some();
+    let is_incomplete = is_there("ca.crt") && !is_there("ca.key") && !is_there("apiserver.key");
+    is_incomplete.then(|| {
+        format!("invalid or incomplete external CA: couldn't load the private key file {folder}/apiserver.key")
+    })
 }

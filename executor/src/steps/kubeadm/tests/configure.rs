@@ -27,10 +27,17 @@ const WRONG: &str = "wrong";
 /// A kubeadm that fails where they hold this, with the kubelet stopped and files written.
 const CUT: &str = "cut";
 
-/// The kubelet's settings in a configuration of kubeadm.
+/// The kubelet's settings in a configuration of kubeadm, without what is said so that it does not look for a server's
+/// certificates, as kubeadm v1.36.3 does on a worker whose CA's certificate has no key beside it.
 fn settings(inner: &Inner, config: &str) -> String {
     let documents = Documents::read(&inner.text(config).unwrap()).unwrap();
-    documents.kind("KubeletConfiguration").to_string()
+    let certificates =
+        documents.kind("ClusterConfiguration")["certificatesDir"].as_str().unwrap_or("/etc/kubernetes/pki");
+    assert_eq!(certificates, "/run/hostler/no-certificates", "invalid or incomplete external CA");
+    let mut settings = documents.kind("KubeletConfiguration").clone();
+    let authentication = settings.as_object_mut().unwrap().remove("authentication");
+    assert_eq!(authentication.unwrap()["x509"]["clientCAFile"], "/etc/kubernetes/pki/ca.crt");
+    settings.to_string()
 }
 
 /// A server whose kubeadm writes a kubelet's files.
