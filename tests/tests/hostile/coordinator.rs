@@ -26,7 +26,6 @@ use tokio_stream::{Stream, StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    PATIENCE,
     modes::Artifact,
     raw::{self, Raw},
 };
