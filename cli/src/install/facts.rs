@@ -31,8 +31,10 @@ pub struct Found {
     pub has_state: bool,
     /// The version of the agent that is installed.
     pub installed: Option<String>,
-    /// What tells machines apart, by the words for it: machine id, boot id, ssh host keys.
+    /// What tells machines apart, by the words for it: machine id, ssh host keys.
     pub marks: Vec<(&'static str, String)>,
+    /// What tells a machine from its copy; containers of one host share it.
+    boot_id: String,
 }
 
 impl Found {
@@ -67,6 +69,7 @@ impl Found {
             has_state: said.first("state").is_some() || !last("package").is_empty(),
             installed: last("package").strip_prefix("installed ").map(str::to_owned),
             marks: marks(said),
+            boot_id: last("boot_id").to_owned(),
             host,
         })
     }
@@ -116,12 +119,10 @@ fn name(found: &str) -> Result<NodeName, String> {
 
 fn marks(said: &Said) -> Vec<(&'static str, String)> {
     let mut marks = Vec::new();
-    for (word, words) in [("boot_id", "boot id"), ("machine_id", "machine id")] {
-        let found = said.last(word).unwrap_or_default();
-        // Zeros stand for an id that was never made.
-        if found.chars().any(|c| c.is_ascii_hexdigit() && c != '0') {
-            marks.push((words, found.to_owned()));
-        }
+    let machine_id = said.last("machine_id").unwrap_or_default();
+    // Zeros stand for an id that was never made.
+    if machine_id.chars().any(|c| c.is_ascii_hexdigit() && c != '0') {
+        marks.push(("machine id", machine_id.to_owned()));
     }
     marks.extend(said.all("host_key").filter(|key| key.contains(' ')).map(|key| ("ssh host key", key.to_owned())));
     marks
@@ -134,7 +135,9 @@ pub fn doubles(found: &[&Found]) -> BTreeMap<SshHost, String> {
         for other in found.iter().skip(i + 1) {
             let same = one.marks.iter().find(|mark| other.marks.contains(mark));
             let said = |beside: &Found| match same {
-                Some(("boot id", _)) => Some(format!("it is the same machine as {}; name it once", beside.host)),
+                Some(_) if one.boot_id == other.boot_id => {
+                    Some(format!("it is the same machine as {}; name it once", beside.host))
+                }
                 Some((what, _)) => Some(format!(
                     "it has the {what} of {}: both were made from one image. On one of them: rm /etc/machine-id \
                      /etc/ssh/ssh_host_*; systemd-machine-id-setup; ssh-keygen -A; reboot",

@@ -1,7 +1,7 @@
 //! What goes to a machine: scripts for `sh`, and how they get there through any login shell.
 //!
 //! sshd hands the remote command to the user's login shell, which may be fish or csh. The command is one that all of
-//! them read alike: `sh -c` and words in single quotes without backslash, exclamation mark or line end. It takes exactly
+//! them read alike: `sh -c` and words in single quotes without backslash, exclamation mark or line end. It takes just
 //! the script from standard input, a byte at a time, so that what comes after it is left for the script. A script that
 //! was cut off does nothing: what it does stands in a function that its last line calls.
 

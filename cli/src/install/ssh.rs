@@ -122,14 +122,14 @@ impl Ssh {
         if has("IDENTIFICATION HAS CHANGED") || has("REVOKED HOST KEY") {
             return format!(
                 "its host key is another one than your known_hosts has ({}); if the machine was made anew, remove the \
-                 old one with `ssh-keygen -R` and compare the new one on its screen; if not, somebody may be in between",
+                 old one with `ssh-keygen -R` and compare the new one on its screen; else somebody may be in between",
                 self.shown_key(host).await
             );
         }
         if has("Host key verification failed") || has("host key is known") {
             return format!(
                 "your known_hosts has no host key of it; it shows {}. Compare that on the machine's screen \
-                 (`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`), then connect once with `ssh {host}` and answer yes",
+                 (`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`), then connect once with `ssh {host}` and say yes",
                 self.shown_key(host).await
             );
         }
