@@ -9,6 +9,7 @@ use hostler_plan::{
     text::count,
 };
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use super::{
     all, check_alone, distinct, limits,
@@ -51,6 +52,9 @@ pub(super) enum End {
 }
 
 type Ends = BTreeMap<SshHost, End>;
+
+/// Who enrolled on a machine, or why nobody did, with the token that was made for it.
+type Enrolled = (Result<NodeId, String>, TokenId);
 
 /// What all of the work on the machines shares.
 struct Work<'a> {
@@ -269,7 +273,7 @@ impl Work<'_> {
         screen: &Screen,
         deliveries: Vec<(SshHost, (Delivery, TokenId))>,
         reach: &Reach,
-    ) -> tokio::task::JoinSet<(SshHost, (Result<NodeId, String>, TokenId))> {
+    ) -> JoinSet<(SshHost, Enrolled)> {
         let limits = limits(reach);
         with_each(deliveries, reach.at_once, |host, (delivery, token)| {
             let (ssh, line) = (self.ssh.clone(), screen.line(&host));
