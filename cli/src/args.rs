@@ -16,6 +16,7 @@ mod rollout;
 mod snapshot;
 mod token;
 mod trust;
+mod update;
 mod value;
 mod which;
 
@@ -39,6 +40,7 @@ pub use rollout::{Control, Halt, QuarantineCommand, RolloutCommand, StopArgs, St
 pub use snapshot::{SnapshotCommand, SnapshotFetchArgs, SnapshotTakeArgs, SnapshotVerifyArgs};
 pub use token::{Role, TokenCommand};
 pub use trust::{AmendArgs, InitArgs, TrustCommand};
+pub use update::{UpdateCommand, UpdateOsArgs};
 pub use value::{End, KindThreshold, RecoveryKeyArgument, SignerArgument, duration, duration_text};
 pub use which::ManyNodes;
 
@@ -201,6 +203,14 @@ pub enum Command {
   hostler upgrade --to v1.34.3+k3s1
   hostler upgrade --to v1.34.3+k3s1 --nodes pi-2,pi-3 --yes")]
     Upgrade(Interactive<plan::UpgradeArgs>),
+    /// Bring the packages of machines' systems up to date
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  hostler update os --all
+  hostler update os --security-only --nodes pi-3,pi-4"
+    )]
+    Update(UpdateCommand),
     /// Cordon a node and evict its pods, in one go
     #[command(after_help = "Examples:
   hostler drain pi-3

@@ -9,6 +9,7 @@ mod guess;
 mod image;
 mod lock;
 mod measure;
+mod package;
 mod place;
 mod published;
 mod source;
@@ -26,6 +27,7 @@ use hostler_plan::{
 
 pub use lock::{Change, Entry};
 pub use measure::{Measured, measure};
+pub use package::{Wanted, bring};
 pub(crate) use place::candidates;
 pub use place::{Standing, standing};
 

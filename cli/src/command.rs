@@ -26,6 +26,7 @@ mod snapshot;
 mod stop;
 mod token;
 mod trust;
+mod update;
 mod why;
 
 use hostler_plan::cluster::ACCESS;
@@ -105,6 +106,7 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
         | Command::Sign(_)
         | Command::Submit(_)
         | Command::Upgrade(_)
+        | Command::Update(_)
         | Command::Drain(_)
         | Command::Uncordon(_)
         | Command::Reboot(_)
@@ -129,6 +131,7 @@ pub async fn run(cli: Cli, environment: &[(String, String)]) -> Result<(), Error
         Command::Sign(args) => plan::sign(&context, args).await,
         Command::Submit(args) => plan::submit(&context, args).await,
         Command::Upgrade(args) => plan::run_interactive(&context, args).await,
+        Command::Update(command) => update::run(&context, command).await,
         Command::Drain(args) => plan::run_interactive(&context, args).await,
         Command::Uncordon(args) => plan::run_interactive(&context, args).await,
         Command::Reboot(args) => plan::run_interactive(&context, args).await,
@@ -191,6 +194,7 @@ fn rescue(command: &Command) -> Rescue {
             | PlanCommand::GiveUp { .. },
         )
         | Command::Upgrade(_)
+        | Command::Update(_)
         | Command::Reboot(_)
         | Command::Rollouts
         | Command::Why { .. }

@@ -39,6 +39,7 @@ pub mod stop;
 pub mod token;
 pub mod trust;
 pub mod trust_store;
+pub mod update;
 pub mod why;
 
 pub use admin::Admin;

@@ -257,6 +257,7 @@ async fn told_of_pod(admin: &mut Admin, name: &PodName) -> Result<Vec<Said>, Err
             | v1::PlanKind::Snapshot
             | v1::PlanKind::Restore
             | v1::PlanKind::Configure
+            | v1::PlanKind::Update
             | v1::PlanKind::Stop => false,
         };
         if !drains || looked == LOOKED_THROUGH {

@@ -1,6 +1,7 @@
 //! The steps as a node performs them: a file for each, in the folder of its family, and one list of all.
 
 mod action;
+mod apt;
 mod cluster;
 mod host;
 mod k3s;
@@ -48,6 +49,9 @@ pub(crate) fn action(step: &Step) -> &dyn Action {
         Step::ResetKubeadm(step) => step,
         Step::SnapshotEtcd(step) => step,
         Step::ReadCluster(step) => step,
+        Step::ReadUpdates(step) => step,
+        Step::InstallUpdates(step) => step,
+        Step::RunsKernel(step) => step,
         Step::ReceiveEtcd(step) => step,
         Step::StopEtcd(step) => step,
         Step::RestoreEtcd(step) => step,

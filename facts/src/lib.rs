@@ -49,6 +49,7 @@ pub use certificate::certificate_names;
 pub use failure::Failure;
 pub use identity::boot_id;
 pub use process::Program;
+pub use reboot::next_kernel;
 pub use root::Root;
 pub use schedule::{Facts, State};
 

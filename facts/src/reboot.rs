@@ -37,6 +37,22 @@ fn waits(running: &str, root: &Root) -> Option<bool> {
     }
 }
 
+/// Which of these kernels the next boot takes: the newest of the running one's flavour. None where none of them is of it,
+/// as in a container.
+pub fn next_kernel(running: &str, kernels: &[String]) -> Option<String> {
+    let own = Release::parse(running);
+    let related = |name: &&String| {
+        name.starts_with(|c: char| c.is_ascii_digit()) && Release::parse(name).is_of_the_flavour_of(&own)
+    };
+    let mut newest: Option<&String> = None;
+    for name in kernels.iter().filter(related) {
+        if newest.is_none_or(|newest| Release::parse(name).is_newer_than(&Release::parse(newest))) {
+            newest = Some(name);
+        }
+    }
+    newest.cloned()
+}
+
 /// Kernels on the disk by name, and whether their modules are there.
 fn folders(root: &Root) -> BTreeMap<String, bool> {
     // Where /usr is merged, /lib is a link to it.
@@ -86,6 +102,14 @@ mod tests {
         assert_eq!(machine("6.12.47+rpt-rpi-2712", &all), Some(false), "the newer one is of another flavour");
         assert_eq!(machine("6.1.0-9-amd64", &["usr/lib/modules/6.1.0-9-amd64/modules.dep", all[3]]), Some(true));
         assert_eq!(machine("6.1.0-18-amd64", &all), Some(false));
+    }
+
+    #[test]
+    fn the_next_boot_takes_the_newest_of_the_flavour() {
+        let all = ["6.1.0-9-amd64", "6.1.0-28-amd64", "6.12.62+rpt-rpi-v8", "amd64"].map(str::to_owned);
+        assert_eq!(next_kernel("6.1.0-9-amd64", &all).as_deref(), Some("6.1.0-28-amd64"));
+        assert_eq!(next_kernel("6.12.47+rpt-rpi-v8", &all).as_deref(), Some("6.12.62+rpt-rpi-v8"));
+        assert_eq!(next_kernel("6.18.44-own", &all), None);
     }
 
     #[test]

@@ -74,6 +74,20 @@ impl Distribution {
     }
 }
 
+/// Packages of container runtimes, as Debian, Ubuntu, Docker and the runtimes themselves name them.
+const RUNTIMES: [&str; 9] =
+    ["containerd", "containerd.io", "runc", "crun", "docker.io", "docker-ce", "moby-engine", "cri-o", "conmon"];
+
+/// Whether that package is what a node's pods run in: its installation may stop or restart them.
+pub fn runs_pods(package: &str) -> bool {
+    RUNTIMES.contains(&package)
+}
+
+/// Whether that package is Kubernetes itself, which has upgrades of its own.
+pub fn has_own_upgrade(package: &str) -> bool {
+    kubeadm::PACKAGES.contains(&package)
+}
+
 /// What is known of an artifact by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownArtifact {

@@ -61,6 +61,19 @@ text_id! {
 }
 
 text_id! {
+    /// The architecture of a package of Debian, `all` among them.
+    PackageArch, "package architecture", "2 to 32 of a-z, 0-9 and '-', beginning with a letter",
+    |t| t.len() >= 2 && named(t, 32, b"-") && t.starts_with(|c: char| c.is_ascii_lowercase())
+        && !t.bytes().any(|b| b.is_ascii_uppercase())
+}
+
+text_id! {
+    /// A kernel's name as `uname -r` has it.
+    KernelRelease, "kernel release", "1 to 64 letters, digits, '.', '+', '-', '~' and '_', beginning with a digit",
+    |t| named(t, 64, b".+-~_") && t.starts_with(|c: char| c.is_ascii_digit())
+}
+
+text_id! {
     /// A unit of systemd that a plan may start or stop. Hostler's own are none.
     UnitName, "unit name",
     "a name with its kind such as ssh.service, of letters, digits, ':', '_', '-', '.', '@' and '\\', not hostler's own",
@@ -372,6 +385,8 @@ mod tests {
             &["-oDPkg::Pre-Invoke::=id", "a", "Curl", "a/b", "a=1", "./x.deb"],
         );
         takes::<PackageVersion>(&["8.1-2", "1:2.3~rc1+deb12u1"], &["latest", "-1", "1 2", "1/2", "*"]);
+        takes::<PackageArch>(&["amd64", "all", "kfreebsd-i386"], &["", "a", "AMD64", "../x", "any all"]);
+        takes::<KernelRelease>(&["6.12.47+rpt-rpi-2712", "6.1.0-28-amd64"], &["", "-r", "6.1/x", "vmlinuz 6"]);
         takes::<UnitName>(
             &["ssh.service", "getty@tty1.service", "var-lib-x\\x2dy.mount"],
             &[

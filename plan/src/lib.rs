@@ -35,6 +35,7 @@ pub mod text;
 pub mod timestamp;
 pub mod trust;
 pub mod turns;
+pub mod update;
 pub mod version;
 pub mod written;
 pub mod yaml;

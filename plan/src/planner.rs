@@ -34,6 +34,8 @@ mod skew;
 mod snapshot;
 mod stop;
 mod task;
+mod update;
+mod update_obstacle;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,6 +50,8 @@ pub use obstacle::{Obstacle, PlanError};
 pub use preview::{Effect, Note, Phase, PhaseName, Preview};
 pub use read::listed;
 pub use stop::stop;
+pub use update::files;
+pub use update_obstacle::UpdateObstacle;
 
 use crate::{
     document::{Artifact, NodeObject, Plan, PlanKind, PlanRef, PlanType, Roster, Strategy, Target, Task},
@@ -113,6 +117,10 @@ pub fn plan(
         Intent::Baseline { nodes } => baseline::baseline(request, &mut draft, lifecycle, nodes),
         Intent::Inspect { nodes } => baseline::inspect(request, &mut draft, lifecycle, nodes),
         Intent::Read { server, to } => read::read(request, &mut draft, server, *to),
+        Intent::ReadUpdates { nodes, security_only } => update::read(request, &mut draft, nodes, *security_only),
+        Intent::Update { nodes, pending, accept_outage } => {
+            update::update(request, &mut draft, nodes, pending, accept_outage);
+        }
         Intent::Snapshot { nodes } => snapshot::snapshot(request, &mut draft, lifecycle, nodes),
         Intent::Restore { snapshot } => restore::restore(request, &mut draft, lifecycle, snapshot),
         Intent::Drain { nodes, max_unavailable, continues } => {

@@ -11,6 +11,7 @@ pub mod k3s;
 mod kube;
 pub mod kubeadm;
 pub mod restore;
+pub mod update;
 
 use std::fmt;
 
@@ -94,6 +95,9 @@ steps! {
     "kube.describe" => Describe(configure::Describe),
     "etcd.snapshot" => SnapshotEtcd(etcd::Snapshot),
     "cluster.read" => ReadCluster(cluster::Read),
+    "apt.read" => ReadUpdates(update::Read),
+    "apt.install" => InstallUpdates(update::Install),
+    "kernel.runs" => RunsKernel(update::RunsKernel),
     "etcd.receive" => ReceiveEtcd(restore::Receive),
     "etcd.stop" => StopEtcd(restore::Stop),
     "etcd.restore" => RestoreEtcd(restore::Restore),
@@ -162,9 +166,14 @@ impl Step {
         matches!(self, Step::OutOfService(_) | Step::ExpelFromKubeadm(_) | Step::ResetKubeadm(_) | Step::RemoveNode(_))
     }
 
-    /// Whether it reads the cluster for who signed it: its answer is all that it does.
-    pub fn reads_cluster(&self) -> bool {
-        matches!(self, Step::ReadCluster(_))
+    /// Whether it reads something for who signed it: its answer is all that it does.
+    pub fn only_reads(&self) -> bool {
+        matches!(self, Step::ReadCluster(_) | Step::ReadUpdates(_))
+    }
+
+    /// Whether it belongs to an update of a machine's system, and to nothing else.
+    pub fn updates(&self) -> bool {
+        matches!(self, Step::InstallUpdates(_) | Step::RunsKernel(_))
     }
 
     /// Whether it takes a snapshot of etcd.
@@ -353,6 +362,12 @@ mod tests {
         r#"{"op":"kube.describe","labels":{"disk":"ssd"},"taints":["gpu=true:NoSchedule"]}"#,
         r#"{"op":"etcd.snapshot","keep":7,"days":30,"to":["/mnt/nas/etcd"]}"#,
         r#"{"op":"cluster.read","to":"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"}"#,
+        r#"{"op":"apt.read","security_only":true}"#,
+        concat!(
+            r#"{"op":"apt.install","packages":[{"artifact":"deb-libc6-0123","package":"libc6","arch":"amd64","#,
+            r#""from":"2.36-9","version":"2.36-9+deb12u10","auto":false}],"drained":true}"#
+        ),
+        r#"{"op":"kernel.runs","release":"6.1.0-28-amd64"}"#,
         concat!(
             r#"{"op":"etcd.receive","artifact":"snapshot","snapshot":{"name":"s1-20261128T201500Z","revision":12,"#,
             r#""kubernetes":"v1.36.3","etcd":"3.6.8"},"restored":{"name":"20261129T001500Z-57","#,

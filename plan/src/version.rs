@@ -150,6 +150,15 @@ impl From<Version> for String {
     }
 }
 
+/// `v1.31 first`, or `v1.31 first, then to v1.32`.
+pub(crate) fn way(runs: Version, through: &[u16]) -> String {
+    let stops: Vec<String> = through.iter().map(|minor| format!("v{}.{minor}", runs.major)).collect();
+    match stops.split_first() {
+        None => "a version of the same major".to_owned(),
+        Some((first, rest)) => rest.iter().fold(format!("{first} first"), |way, next| format!("{way}, then to {next}")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,7 +17,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// A release of GitHub is two redirects away.
 const REDIRECTS: u32 = 8;
 
-/// A client for https, through the proxy of `HTTPS_PROXY` where there is one.
+/// A client for https, and for http where what comes counts by a digest that is known before; through the proxy of `HTTPS_PROXY` where there is one.
 #[derive(Debug)]
 pub(super) struct Downloads {
     agent: Agent,
@@ -45,8 +45,17 @@ impl Downloads {
                 RootCerts::from(certificates)
             }
         };
+        Ok(Self::believing(roots, true))
+    }
+
+    /// For archives of packages, many of which are served without TLS.
+    pub(super) fn of_packages() -> Self {
+        Self::believing(RootCerts::WebPki, false)
+    }
+
+    fn believing(roots: RootCerts, https_only: bool) -> Self {
         let agent = Agent::config_builder()
-            .https_only(true)
+            .https_only(https_only)
             .http_status_as_error(false)
             .max_redirects(REDIRECTS)
             .timeout_connect(Some(SILENCE))
@@ -56,7 +65,7 @@ impl Downloads {
             .tls_config(TlsConfig::builder().root_certs(roots).build())
             .build()
             .new_agent();
-        Ok(Self { agent })
+        Self { agent }
     }
 
     /// Brings a file whole, or says why not.

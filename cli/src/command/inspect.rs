@@ -20,7 +20,7 @@ pub(super) struct Inspected {
 pub(super) fn of(evidence: &Evidence) -> Option<Inspected> {
     let plan = evidence.plan.as_ref().ok()?.document();
     // What a server reads of its cluster is not compared with anything.
-    let reads = plan.tasks.iter().flat_map(|task| &task.steps).any(Step::reads_cluster);
+    let reads = plan.tasks.iter().flat_map(|task| &task.steps).any(Step::only_reads);
     if plan.kind != PlanKind::Inspect || reads {
         return None;
     }

@@ -194,7 +194,7 @@ impl Executor {
         self.say(work, index, step.sentence(&work.task.subject));
         let begun_before = work.running.intents.contains_key(&index);
         let checked = self.checked(work, index, step);
-        let inspects = work.plan.document().kind == PlanKind::Inspect && !step.reads_cluster();
+        let inspects = work.plan.document().kind == PlanKind::Inspect && !step.only_reads();
         let checked = if inspects { inspected(step, &work.task.subject, checked) } else { checked };
         let proof = match checked {
             Err(error) => return Ok(Err(self.unless_ending(error))),

@@ -9,6 +9,9 @@ pub(super) const EXAMPLE_VERSION: &str = "v1.36.3";
 /// Of the kubelet and of the container runtimes that it may use.
 pub(super) const UNITS: &[&str] = &["kubelet.service", "containerd.service", "crio.service"];
 
+/// Packages of <https://pkgs.k8s.io> that go with a version of Kubernetes.
+pub(super) const PACKAGES: &[&str] = &["kubeadm", "kubelet", "kubectl", "kubernetes-cni", "cri-tools"];
+
 /// Where programs go that no package brings; Kubernetes' own documentation puts them there.
 const BIN: &str = "/usr/local/bin";
 

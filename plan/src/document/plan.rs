@@ -95,13 +95,15 @@ pub enum PlanKind {
     Restore,
     /// Changes how members run, at the version that they run.
     Configure,
+    /// Brings the packages of machines' systems up to date, and reboots those that need it.
+    Update,
     /// No tasks: what it does not list in `beside` ends.
     Stop,
 }
 
 impl PlanKind {
     /// Every kind.
-    pub const ALL: [PlanKind; 16] = [
+    pub const ALL: [PlanKind; 17] = [
         PlanKind::Check,
         PlanKind::Bootstrap,
         PlanKind::Join,
@@ -117,6 +119,7 @@ impl PlanKind {
         PlanKind::Snapshot,
         PlanKind::Restore,
         PlanKind::Configure,
+        PlanKind::Update,
         PlanKind::Stop,
     ];
 
@@ -126,34 +129,39 @@ impl PlanKind {
         let (noop, wait) = (matches!(step, Step::Noop(_)), matches!(step, Step::AwaitReady(_)));
         let drain = matches!(step, Step::Cordon(_) | Step::Drain(_));
         let (adopts, releases) = (matches!(step, Step::AdoptCordon(_)), matches!(step, Step::ReleaseCordon(_)));
-        let (uncordon, reads) = (matches!(step, Step::Uncordon(_)), step.reads_cluster());
+        let (uncordon, reads) = (matches!(step, Step::Uncordon(_)), step.only_reads());
+        let (reboots, updates) = (matches!(step, Step::Reboot(_)), step.updates());
         match self {
             PlanKind::Check => noop,
             // Whoever may take a node out of service may take over that it is, and who may put it back may leave it.
             PlanKind::Drain => noop || wait || drain || adopts,
             PlanKind::Uncordon => noop || wait || uncordon || releases,
-            PlanKind::Reboot => noop || wait || drain || uncordon || matches!(step, Step::Reboot(_)),
+            PlanKind::Reboot => noop || wait || drain || uncordon || reboots,
             PlanKind::Dead => noop || matches!(step, Step::Cordon(_) | Step::OutOfService(_)),
             // Whatever concerns the machine alone, and neither the cluster nor who is in it.
             PlanKind::Baseline => noop || wait || step.readies_machine(),
             PlanKind::Inspect => step.readies_machine() || step.configures() || reads,
             PlanKind::Snapshot => noop || matches!(step, Step::SnapshotEtcd(_)),
             // What gives a node up stands alone, for those whom the root lets sign it.
-            PlanKind::Bootstrap => !step.takes_away() && !step.restores() && !adopts && !releases && !reads,
+            PlanKind::Bootstrap => !(step.takes_away() || step.restores() || adopts || releases || reads || updates),
             PlanKind::Join | PlanKind::Upgrade => {
-                !step.takes_away() && !step.restores() && !step.rebuilds() && !adopts && !releases && !reads
+                !(step.takes_away() || step.restores() || step.rebuilds() || adopts || releases || reads || updates)
             }
             PlanKind::Restore => noop || wait || step.restores() || matches!(step, Step::StageArtifact(_)),
             // A balancer stops before its machine is emptied, and the others lead to it no more.
             PlanKind::Remove => noop || drain || step.takes_away() || step.readies_machine(),
             // A machine is let in, and the one before it is gone; nobody's machine is emptied.
             PlanKind::Replace => {
-                let is_other = step.restores() || step.rebuilds() || reads;
+                let is_other = step.restores() || step.rebuilds() || reads || updates;
                 !matches!(step, Step::ResetKubeadm(_)) && !is_other && !adopts && !releases
             }
             PlanKind::Configure => {
                 let settles = matches!(step, Step::RenewKubeadm(_) | Step::Describe(_) | Step::EnsureFile(_));
                 noop || wait || drain || uncordon || settles || step.configures()
+            }
+            PlanKind::Update => {
+                let settles = reboots || updates || matches!(step, Step::StageArtifact(_));
+                noop || wait || drain || uncordon || settles
             }
             PlanKind::Stop => false,
         }
@@ -175,7 +183,8 @@ impl PlanKind {
             | PlanKind::Inspect
             | PlanKind::Snapshot
             | PlanKind::Restore
-            | PlanKind::Configure => false,
+            | PlanKind::Configure
+            | PlanKind::Update => false,
         }
     }
 
@@ -194,7 +203,8 @@ impl PlanKind {
             | PlanKind::Baseline
             | PlanKind::Remove
             | PlanKind::Replace
-            | PlanKind::Configure => true,
+            | PlanKind::Configure
+            | PlanKind::Update => true,
             PlanKind::Check
             | PlanKind::Drain
             | PlanKind::Uncordon
@@ -223,6 +233,7 @@ impl PlanKind {
             | PlanKind::Snapshot
             | PlanKind::Restore
             | PlanKind::Configure
+            | PlanKind::Update
             | PlanKind::Stop => false,
         }
     }
@@ -242,7 +253,8 @@ impl PlanKind {
             | PlanKind::Inspect
             | PlanKind::Snapshot
             | PlanKind::Restore
-            | PlanKind::Configure => false,
+            | PlanKind::Configure
+            | PlanKind::Update => false,
         }
     }
 }
@@ -265,6 +277,7 @@ impl fmt::Display for PlanKind {
             PlanKind::Snapshot => "snapshot",
             PlanKind::Restore => "restore",
             PlanKind::Configure => "configure",
+            PlanKind::Update => "update",
             PlanKind::Stop => "stop",
         })
     }

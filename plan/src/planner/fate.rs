@@ -44,7 +44,8 @@ fn replaces(new: PlanKind, old: PlanKind) -> bool {
         | PlanKind::Remove
         | PlanKind::Replace
         | PlanKind::Restore
-        | PlanKind::Configure => new == old,
+        | PlanKind::Configure
+        | PlanKind::Update => new == old,
         PlanKind::Check
         | PlanKind::Drain
         | PlanKind::Uncordon

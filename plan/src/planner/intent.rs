@@ -10,6 +10,7 @@ use crate::{
     sequencer::{ClusterNode, Hold, Quarantine, Sequencer},
     step::restore::SnapshotOf,
     timestamp::Timestamp,
+    update::Pending,
     version::Version,
 };
 
@@ -32,6 +33,10 @@ pub enum Intent {
     Inspect { nodes: Selection },
     /// Read how the cluster is made, by that server, for the holder of that key.
     Read { server: NodeName, to: Recipient },
+    /// Read what waits to be updated on machines; `security_only` where nothing else is asked for.
+    ReadUpdates { nodes: Selection, security_only: bool },
+    /// Install what these lists name, and reboot where that is needed.
+    Update { nodes: Selection, pending: Vec<Pending>, accept_outage: Vec<NodeName> },
     /// Take a snapshot of etcd on one server.
     Snapshot { nodes: Selection },
     /// Bring etcd back from a snapshot on every server.
@@ -102,6 +107,8 @@ impl Intent {
             | Intent::Baseline { nodes: Selection::Named(names) }
             | Intent::Inspect { nodes: Selection::Named(names) }
             | Intent::Snapshot { nodes: Selection::Named(names) }
+            | Intent::ReadUpdates { nodes: Selection::Named(names), .. }
+            | Intent::Update { nodes: Selection::Named(names), .. }
             | Intent::Upgrade { nodes: Selection::Named(names), .. }
             | Intent::RenewCertificates { nodes: Selection::Named(names), .. }
             | Intent::Configure { nodes: Selection::Named(names), .. }
@@ -121,6 +128,8 @@ impl Intent {
             | Intent::Baseline { nodes: Selection::All }
             | Intent::Inspect { nodes: Selection::All }
             | Intent::Snapshot { nodes: Selection::All }
+            | Intent::ReadUpdates { nodes: Selection::All, .. }
+            | Intent::Update { nodes: Selection::All, .. }
             | Intent::Upgrade { nodes: Selection::All, .. }
             | Intent::RenewCertificates { nodes: Selection::All, .. }
             | Intent::Configure { nodes: Selection::All, .. }
@@ -131,7 +140,11 @@ impl Intent {
     /// Whether it takes nodes out of service.
     pub fn disrupts(&self) -> bool {
         match self {
-            Intent::Upgrade { .. } | Intent::Drain { .. } | Intent::Reboot { .. } | Intent::Remove { .. } => true,
+            Intent::Upgrade { .. }
+            | Intent::Drain { .. }
+            | Intent::Reboot { .. }
+            | Intent::Remove { .. }
+            | Intent::Update { .. } => true,
             Intent::Configure { drains, .. } => *drains,
             Intent::Check { .. }
             | Intent::Bootstrap {}
@@ -140,6 +153,7 @@ impl Intent {
             | Intent::Baseline { .. }
             | Intent::Inspect { .. }
             | Intent::Read { .. }
+            | Intent::ReadUpdates { .. }
             | Intent::Snapshot { .. }
             | Intent::Restore { .. }
             | Intent::Dead { .. }
@@ -159,7 +173,8 @@ impl Intent {
             Intent::Join { .. } => PlanKind::Join,
             Intent::Upgrade { .. } => PlanKind::Upgrade,
             Intent::Baseline { .. } => PlanKind::Baseline,
-            Intent::Inspect { .. } | Intent::Read { .. } => PlanKind::Inspect,
+            Intent::Inspect { .. } | Intent::Read { .. } | Intent::ReadUpdates { .. } => PlanKind::Inspect,
+            Intent::Update { .. } => PlanKind::Update,
             Intent::Snapshot { .. } => PlanKind::Snapshot,
             Intent::Restore { .. } => PlanKind::Restore,
             Intent::Drain { .. } | Intent::AdoptCordon { .. } => PlanKind::Drain,

@@ -7,8 +7,10 @@ use crate::{
     form::SnapshotName,
     id::{Arch, NodeName, Seq},
     quorum::Quorum,
-    version::Version,
+    version::{Version, way},
 };
+
+use super::UpdateObstacle;
 
 /// Why there is no plan: everything that stands in the way, one sentence a line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -257,6 +259,8 @@ pub enum Obstacle {
     ContinuesSeveral {
         plans: Vec<Seq>,
     },
+    /// Of an update of machines' systems.
+    Update(UpdateObstacle),
     /// A plan of the future's numbering.
     NotTheNext {
         seq: Seq,
@@ -485,16 +489,10 @@ impl fmt::Display for Obstacle {
                     plans.join(", ")
                 )
             }
+            Obstacle::Update(why) => why.fmt(f),
             Obstacle::NotTheNext { seq, running } => {
                 write!(f, "plan {running} is running, and {seq} is not higher; number the plan anew")
             }
         }
     }
-}
-
-/// `v1.31 first`, or `v1.31 first, then to v1.32`.
-fn way(runs: Version, through: &[u16]) -> String {
-    let stops: Vec<String> = through.iter().map(|minor| format!("v{}.{minor}", runs.major)).collect();
-    let [first, rest @ ..] = &stops[..] else { return "a version of the same major".to_owned() };
-    rest.iter().fold(format!("{first} first"), |way, next| format!("{way}, then to {next}"))
 }

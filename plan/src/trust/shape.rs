@@ -6,7 +6,7 @@ use crate::{
     document::{NodeObject, Plan, PlanKind, Roster, Target, Task},
     id::{Digest, NodeName, TaskId},
     refusal::{Refusal, Refused},
-    step::{ClusterRole, MAX_CONSENTS, Step},
+    step::{ClusterRole, MAX_CONSENTS, Step, update},
 };
 
 /// Earlier plans that one plan may keep valid beside it. Plans side by side are a drain during a rollout; a fleet with
@@ -260,6 +260,9 @@ fn check_step(plan: &Plan, task: &Task, target: &Target, step: &Step) -> Result<
             format!("expected at most {MAX_CONSENTS} consents in task {id}, each once and in order, found {found}");
         return malformed(plan, &what);
     }
+    if let Step::InstallUpdates(install) = step {
+        check_packages(plan, task, install)?;
+    }
     let Some(name) = step.artifact() else { return Ok(()) };
     let Some(artifact) = plan.artifact(name) else {
         return malformed(plan, &format!("expected artifact {name} of task {id} in the plan, found it is not"));
@@ -272,4 +275,21 @@ fn check_step(plan: &Plan, task: &Task, target: &Target, step: &Step) -> Result<
         }
         _ => Ok(()),
     }
+}
+
+/// Every package of an update is in the plan by its content, and once.
+fn check_packages(plan: &Plan, task: &Task, install: &update::Install) -> Result<(), Refused> {
+    let id = &task.id;
+    let mut seen = BTreeSet::new();
+    for package in &install.packages {
+        let name = &package.artifact;
+        if plan.artifact(name).is_none() {
+            return malformed(plan, &format!("expected artifact {name} of task {id} in the plan, found it is not"));
+        }
+        if !seen.insert((&package.package, &package.arch)) {
+            let found = &package.package;
+            return malformed(plan, &format!("expected every package of task {id} once, found {found} again"));
+        }
+    }
+    Ok(())
 }

@@ -51,7 +51,8 @@ kind!("the role of a signer": SignerRole { Viewer = Viewer, Operator = Operator,
 kind!("a kind of plan": PlanKind {
     Check = Check, Bootstrap = Bootstrap, Join = Join, Upgrade = Upgrade, Drain = Drain, Uncordon = Uncordon,
     Reboot = Reboot, Dead = Dead, Baseline = Baseline, Remove = Remove, Replace = Replace, Inspect = Inspect,
-    Snapshot = Snapshot, Restore = Restore, Configure = Configure, Stop = Stop,
+    Snapshot = Snapshot, Restore = Restore, Configure = Configure,
+    Update = Update, Stop = Stop,
 });
 kind!("where a rollout stands": RolloutStatus {
     Running = Running, Paused = Paused, Preempted = Preempted, NeedsAttention = NeedsAttention, Finished = Finished,

@@ -37,6 +37,11 @@ fn arguments<'a>(started: &UnitRun<'a>) -> Vec<Cow<'a, str>> {
         "--property=RemainAfterExit=yes".into(),
         format!("--property=RuntimeMaxSec={}", started.limit.as_secs()),
         "--setenv=DEBIAN_FRONTEND=noninteractive".into(),
+        // Whatever a package is installed for: nothing restarts services on its own, nothing shows a text to read, and
+        // settings that somebody changed stay.
+        "--setenv=NEEDRESTART_SUSPEND=1".into(),
+        "--setenv=APT_LISTCHANGES_FRONTEND=none".into(),
+        "--setenv=UCF_FORCE_CONFFOLD=1".into(),
         "--setenv=LC_ALL=C.UTF-8".into(),
         format!("--setenv=PATH={PATH}"),
     ];

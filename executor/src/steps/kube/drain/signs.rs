@@ -90,6 +90,7 @@ fn is_worked_on(context: &StepContext<'_>) -> bool {
         | PlanKind::Snapshot
         | PlanKind::Restore
         | PlanKind::Configure
+        | PlanKind::Update
         | PlanKind::Stop => false,
     }
 }
