@@ -24,8 +24,8 @@ pub fn pending(receipt: &Receipt, fleet: &FleetId) -> Result<Pending, Error> {
     if written.len() > MAX_PENDING_BYTES {
         return Err(wrong(&format!("it has more than {MAX_PENDING_BYTES} bytes")));
     }
-    let pending: Pending = json::parse(&written)
-        .map_err(|e| wrong(&format!("{e}; are agent and command of one version?")))?;
+    let pending: Pending =
+        json::parse(&written).map_err(|e| wrong(&format!("{e}; are agent and command of one version?")))?;
     if pending.fleet_id != *fleet || pending.node != receipt.node {
         return Err(wrong(&format!("it is of {} in fleet {}", pending.node, pending.fleet_id)));
     }

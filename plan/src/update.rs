@@ -159,8 +159,10 @@ const WANT_REBOOT: [&str; 15] = [
 impl Pending {
     /// Why the machine has to be booted anew once everything is installed; none where it has not.
     pub fn reboot_reasons(&self) -> Vec<String> {
-        let named = |package: &&PendingPackage| WANT_REBOOT.iter().any(|begin| package.package.as_str().starts_with(begin));
-        let names: BTreeSet<&str> = self.packages.iter().filter(named).map(|package| package.package.as_str()).collect();
+        let named =
+            |package: &&PendingPackage| WANT_REBOOT.iter().any(|begin| package.package.as_str().starts_with(begin));
+        let names: BTreeSet<&str> =
+            self.packages.iter().filter(named).map(|package| package.package.as_str()).collect();
         let mut reasons = self.reboot.clone();
         if !names.is_empty() {
             reasons.push(format!("new {}", names.into_iter().collect::<Vec<_>>().join(", ")));

@@ -17,6 +17,7 @@ hostler_checks() {
     step_of_row "uncordon makes the node schedulable again" uncordon_works
     halves_checks
     host_checks
+    update_checks
     step_of_row "a rolling reboot, one node at a time, never takes the app below its budget" rolling_reboot
     step_of_row "stock ssh-keygen accepts the documents, and the ledger verifies" documents_verify
     step_of_row "the journal has the fields of a task" journal_has_fields

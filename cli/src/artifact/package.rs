@@ -46,7 +46,12 @@ pub fn bring(wanted: &[Wanted<'_>], folder: Option<&Path>, kept: &Path) -> Resul
     if failed.is_empty() { Ok(()) } else { Err(Error::Failed(failed.join("\n"))) }
 }
 
-fn bring_one((artifact, uris): &Wanted<'_>, folder: Option<&Path>, kept: &Path, from: &Downloads) -> Result<(), String> {
+fn bring_one(
+    (artifact, uris): &Wanted<'_>,
+    folder: Option<&Path>,
+    kept: &Path,
+    from: &Downloads,
+) -> Result<(), String> {
     let place = kept_path(kept, &artifact.sha256);
     if is_it(artifact, &place) {
         return Ok(());

@@ -31,9 +31,8 @@ pub(super) async fn run(context: &Context, command: UpdateCommand) -> Result<(),
 async fn os(context: &Context, args: UpdateOsArgs) -> Result<(), Error> {
     let pending = read(context, &args).await?;
     show(context, &pending)?;
-    let is_idle = |list: &Pending| {
-        list.packages.is_empty() && list.unfinished.is_empty() && list.reboot_reasons().is_empty()
-    };
+    let is_idle =
+        |list: &Pending| list.packages.is_empty() && list.unfinished.is_empty() && list.reboot_reasons().is_empty();
     if pending.iter().all(is_idle) {
         return print(
             context.output,
@@ -58,8 +57,7 @@ fn selection(args: &UpdateOsArgs) -> Selection {
 /// Asks the machines by a plan that installs nothing.
 async fn read(context: &Context, args: &UpdateOsArgs) -> Result<Vec<Pending>, Error> {
     let intent = Intent::ReadUpdates { nodes: selection(args), security_only: args.security_only };
-    let how =
-        Run { options: args.options.clone(), out: None, yes: args.yes, no_watch: false, artifacts: None };
+    let how = Run { options: args.options.clone(), out: None, yes: args.yes, no_watch: false, artifacts: None };
     let digest = plans::run_request(context, intent.into(), how).await?;
     let mut admin = context.admin().await?;
     let detail = rollout::get(&mut admin, &digest.to_string()).await?;

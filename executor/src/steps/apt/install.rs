@@ -114,7 +114,9 @@ fn examine(package: &Package, file: &Path, context: &StepContext<'_>) -> Result<
         return Ok(());
     }
     let (artifact, found) = (&package.artifact, found.trim());
-    Err(StepError::Failed(format!("{artifact} is another package: expected {wanted}, found {found}; nothing was installed")))
+    Err(StepError::Failed(format!(
+        "{artifact} is another package: expected {wanted}, found {found}; nothing was installed"
+    )))
 }
 
 fn finish(context: &mut StepContext<'_>) -> Result<(), StepError> {
@@ -142,7 +144,8 @@ fn install(files: &[(&Package, PathBuf)], context: &mut StepContext<'_>) -> Resu
 /// What apt is at.
 fn at_work(printed: &str) -> Option<String> {
     let lines = printed.lines().rev().map(str::trim);
-    let told = |line: &&str| ["Waiting for cache lock", "Unpacking ", "Setting up "].iter().any(|w| line.starts_with(w));
+    let told =
+        |line: &&str| ["Waiting for cache lock", "Unpacking ", "Setting up "].iter().any(|w| line.starts_with(w));
     let line = lines.into_iter().find(told)?;
     Some(match line.split_once("It is held by ") {
         Some((_, by)) => format!("waits for another program that holds dpkg's lock: {by}"),
@@ -186,7 +189,8 @@ fn restarted(step: &Install, context: &StepContext<'_>) -> Result<Option<&'stati
         if !context.host().unit(unit)?.exists {
             continue;
         }
-        let show = ["systemctl", "show", "--property=ExecMainStartTimestamp", "--value", "--timestamp=unix", "--", unit];
+        let show =
+            ["systemctl", "show", "--property=ExecMainStartTimestamp", "--value", "--timestamp=unix", "--", unit];
         let started = match context.host().run(&show, QUICK) {
             Ok(text) => text.trim().trim_start_matches('@').parse::<u64>().ok(),
             Err(HostError::Missing { .. }) => None,

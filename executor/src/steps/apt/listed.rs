@@ -55,7 +55,8 @@ mod tests {
 
     #[test]
     fn what_is_half_there_is_not_there_and_is_named() {
-        let text = "bash\tamd64\tii \t5.2\nheld\tall\thi \t1\ncut\tamd64\tiF \t2\nreinst\tamd64\tiHR\t3\ngone\tall\trc \t1\n";
+        let text =
+            "bash\tamd64\tii \t5.2\nheld\tall\thi \t1\ncut\tamd64\tiF \t2\nreinst\tamd64\tiHR\t3\ngone\tall\trc \t1\n";
         let listed = Listed::parse(text);
         assert_eq!(listed.version("bash", "amd64"), Some("5.2"));
         assert_eq!(listed.version("held", "all"), Some("1"));

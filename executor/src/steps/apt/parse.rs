@@ -64,7 +64,9 @@ pub(super) fn simulated(text: &str) -> Result<Simulated, String> {
         }
         list = [KEPT, PHASED].into_iter().find(|head| line.trim_end() == *head);
         if let Some(rest) = line.strip_prefix("Inst ") {
-            found.installs.push(inst(rest).ok_or_else(|| format!("expected a package and its version, found {line:?}"))?);
+            found
+                .installs
+                .push(inst(rest).ok_or_else(|| format!("expected a package and its version, found {line:?}"))?);
         } else if let Some(rest) = line.strip_prefix("Remv ") {
             found.removes.push(rest.split(' ').next().unwrap_or_default().to_owned());
         } else if line.contains(" newly installed, ") {
@@ -74,7 +76,10 @@ pub(super) fn simulated(text: &str) -> Result<Simulated, String> {
     let expected = counted.ok_or("expected apt's count of packages at the end of its list, found none")?;
     let have = (found.installs.iter().filter(|one| one.from.is_some()).count(), found.installs.len());
     if (expected.0, expected.0 + expected.1) != have {
-        return Err(format!("apt counts {} upgraded and {} new packages, and lists {}", expected.0, expected.1, have.1));
+        return Err(format!(
+            "apt counts {} upgraded and {} new packages, and lists {}",
+            expected.0, expected.1, have.1
+        ));
     }
     Ok(found)
 }
@@ -191,10 +196,14 @@ mod tests {
             0 upgraded, 1 newly installed, 1 to remove and 3 not upgraded.\n\
             Remv old [1]\nInst new:i386 (1:2 Ubuntu:24.04/noble-security [i386]) []\n";
         let found = simulated(text).unwrap();
-        assert_eq!((found.phased.join(","), found.kept.len(), found.removes.join(",")), ("snapd".into(), 2, "old".into()));
+        assert_eq!(
+            (found.phased.join(","), found.kept.len(), found.removes.join(",")),
+            ("snapd".into(), 2, "old".into())
+        );
         let new = &found.installs[0];
         assert_eq!((new.package(), new.exactly().as_str(), new.is_security()), ("new", "new:i386=1:2", true));
-        let policy = "snapd:\n  Installed: 1\n  Version table:\n     2 500 (phased 20%)\n *** 1 100\ncurl:\n  Installed: 1\n";
+        let policy =
+            "snapd:\n  Installed: 1\n  Version table:\n     2 500 (phased 20%)\n *** 1 100\ncurl:\n  Installed: 1\n";
         assert_eq!(phased(policy), ["snapd"]);
     }
 

@@ -10,8 +10,8 @@ use hostler_plan::{
     json,
     step::update::Read,
     text::count,
-    update::{Kernel, Left, MAX_PENDING_BYTES, PENDING, Pending, PendingPackage, PendingType, System, WhyLeft},
     update::goes_with_own_plan,
+    update::{Kernel, Left, MAX_PENDING_BYTES, PENDING, Pending, PendingPackage, PendingType, System, WhyLeft},
 };
 
 use super::{
@@ -104,9 +104,10 @@ fn pending(security_only: bool, context: &StepContext<'_>) -> Result<Pending, St
     let whole = simulate(&["--with-new-pkgs", "upgrade"], context)?;
     let removing = simulate(&["dist-upgrade"], context)?;
     let mut left = left(&whole, context)?;
-    let (chosen, others): (Vec<&Inst>, Vec<&Inst>) = whole.installs.iter().partition(|one| {
-        !goes_with_own_plan(one.package()) && (!security_only || one.is_security())
-    });
+    let (chosen, others): (Vec<&Inst>, Vec<&Inst>) = whole
+        .installs
+        .iter()
+        .partition(|one| !goes_with_own_plan(one.package()) && (!security_only || one.is_security()));
     for one in &others {
         let own = goes_with_own_plan(one.package());
         let why = if own { WhyLeft::OwnPlan } else { WhyLeft::NotSecurity };
