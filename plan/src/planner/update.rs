@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     document::{Artifact, Task},
+    fleet::FleetNode,
     form::PackageVersion,
     id::{Arch, ArtifactName, Digest, NodeName, TaskId},
     sequencer::Standing,
-    step::{Noop, Reboot, StageArtifact, Step, Uncordon, update},
+    step::{ClusterRole, Noop, Reboot, StageArtifact, Step, Uncordon, update},
     text::count,
     update::{Pending, PendingPackage, WhyLeft, goes_with_own_plan},
 };
@@ -16,7 +17,7 @@ use super::{
     Draft, Note, Obstacle, Request, Selection, UpdateObstacle,
     caution::{Taken, coordinator_out, note_health, note_unavailable, servers_out},
     order::{phases, predecessors},
-    select::{performs, resolve, workable},
+    select::{critical, performs, resolve, workable_of},
     task::{await_ready, disrupting, drain_steps, finishing, list, observer, task, task_id, together},
 };
 
@@ -91,8 +92,10 @@ fn updatable(
     lists: &BTreeMap<&NodeName, &Pending>,
 ) -> Vec<NodeName> {
     let named = *selection != Selection::All;
-    let is_outside = |node: &NodeName| request.state(node).condition.standing == Standing::Outside;
-    let (mut members, mut nodes): (Vec<NodeName>, Vec<NodeName>) = (Vec::new(), Vec::new());
+    let is_outside = |node: &FleetNode| {
+        node.role == ClusterRole::Host || request.state(&node.name).condition.standing == Standing::Outside
+    };
+    let (mut members, mut nodes): (Vec<&FleetNode>, Vec<NodeName>) = (Vec::new(), Vec::new());
     for node in resolve(request, draft, selection) {
         let name = &node.name;
         match lists.get(name) {
@@ -103,14 +106,15 @@ fn updatable(
             Some(list) if is_done(list) => {
                 draft.skipped.push((name.clone(), "is up to date".to_owned()));
             }
-            Some(_) if !is_outside(name) => members.push(name.clone()),
-            Some(_) if performs(request, draft, node) => nodes.push(name.clone()),
-            Some(_) => {}
+            Some(_) if !is_outside(node) => members.push(node),
+            Some(_) => match critical(name, request.state(name), None) {
+                Some(obstacle) => draft.obstacles.push(obstacle),
+                None if performs(request, draft, node) => nodes.push(name.clone()),
+                None => {}
+            },
         }
     }
-    if !members.is_empty() {
-        nodes.extend(workable(request, draft, &Selection::Named(members), None));
-    }
+    nodes.extend(workable_of(request, draft, members, named, None));
     let place = |node: &NodeName| request.fleet.nodes.iter().position(|other| other.name == *node);
     nodes.sort_by_key(place);
     nodes
