@@ -37,8 +37,8 @@ fn waits(running: &str, root: &Root) -> Option<bool> {
     }
 }
 
-/// Which of these kernels the next boot takes: the newest of the running one's flavour. None where none of them is of it,
-/// as in a container.
+/// Which of these kernels the next boot takes: the newest of the running one's flavour. None where none of them is of
+/// it, as in a container.
 pub fn next_kernel(running: &str, kernels: &[String]) -> Option<String> {
     let own = Release::parse(running);
     let related = |name: &&String| {

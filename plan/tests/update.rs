@@ -198,7 +198,9 @@ proptest! {
             list(&node.name, (0..*n).map(one).collect())
         }).collect();
         let signed: BTreeSet<_> = lists.iter()
-            .flat_map(|list| list.packages.iter().map(|p| (list.node.clone(), p.package.clone(), p.to.clone(), p.sha256)))
+            .flat_map(|list| {
+                list.packages.iter().map(|p| (list.node.clone(), p.package.clone(), p.to.clone(), p.sha256))
+            })
             .collect();
         let Ok((plan, _)) = plan(&fleet, lists, &[]) else {
             prop_assert!(signed.is_empty());

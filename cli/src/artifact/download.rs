@@ -17,7 +17,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// A release of GitHub is two redirects away.
 const REDIRECTS: u32 = 8;
 
-/// A client for https, and for http where what comes counts by a digest that is known before; through the proxy of `HTTPS_PROXY` where there is one.
+/// A client for https, and for http where what comes counts by a digest that is known before; through the proxy of
+/// `HTTPS_PROXY` where there is one.
 #[derive(Debug)]
 pub(super) struct Downloads {
     agent: Agent,

@@ -24,8 +24,8 @@ impl fmt::Display for UpdateObstacle {
         match self {
             UpdateObstacle::OtherRelease { node, release, package, origin } => write!(
                 f,
-                "{node} runs {release}, and {package} would come from {origin}: that is an upgrade of the distribution, \
-                 which an update never does; correct the sources of apt on {node}"
+                "{node} runs {release}, and {package} would come from {origin}: that is an upgrade of the \
+                 distribution, which an update never does; correct the sources of apt on {node}"
             ),
             UpdateObstacle::OwnPlan { node, package } => write!(
                 f,

@@ -103,7 +103,8 @@ fn inst(rest: &str) -> Option<Inst> {
     })
 }
 
-/// `121 upgraded, 3 newly installed, 0 to remove and 0 not upgraded.`: upgraded, new. Packages that are installed anew or
+/// `121 upgraded, 3 newly installed, 0 to remove and 0 not upgraded.`: upgraded, new. Packages that are installed anew
+/// or
 /// at a lower version are none of an update.
 fn counts(line: &str) -> Option<(usize, usize)> {
     let (upgraded, rest) = line.split_once(" upgraded, ")?;
