@@ -47,7 +47,7 @@ settings_change() {
     fleet_is "${chain[0]}"
     shown hostler fleet put
     shown hostler fleet diff --machines --all --yes
-    planned configure --all --accept-outage cp1 --yes
+    planned configure --all --accept-outage cp1
     expect "$(arguments_of cp1 kube-apiserver)" '--max-requests-inflight=410 '
     for node in "${nodes[@]}"; do
         expect "$(kubectl get --raw "/api/v1/nodes/$node/proxy/configz" | jq .kubeletconfig.containerLogMaxFiles)" '^3$'
@@ -56,7 +56,7 @@ settings_change() {
     expect "$(openssl x509 -noout -ext subjectAltName -in "$(root_of cp1)/etc/kubernetes/pki/apiserver.crt")" 'DNS:other.lab'
     expect "$(kubectl -n kube-system get configmap kubeadm-config -o jsonpath='{.data.ClusterConfiguration}')" 'max-requests-inflight'
     for node in "${nodes[@]}"; do state_of "$node" >"$lab_work/states/$node"; done
-    planned configure --all --accept-outage cp1 --yes
+    planned configure --all --accept-outage cp1
     for node in "${nodes[@]}"; do diff "$lab_work/states/$node" <(state_of "$node"); done
 }
 
@@ -65,7 +65,7 @@ argument_refused() {
     setting[arguments]='no-such-flag = "x"'
     fleet_is "${chain[0]}"
     shown hostler fleet put
-    said=$(planned configure --all --accept-outage cp1 --yes 2>&1) || code=$?
+    said=$(planned configure --all --accept-outage cp1 2>&1) || code=$?
     printf '%s\n' "$said"
     ((code == 3)) || { echo "expected exit code 3, found $code"; return 1; }
     expect "$said" 'unknown flag: --no-such-flag'
@@ -75,14 +75,14 @@ argument_refused() {
     setting[arguments]='max-requests-inflight = "410"'
     fleet_is "${chain[0]}"
     shown hostler fleet put
-    planned configure --all --accept-outage cp1 --yes
+    planned configure --all --accept-outage cp1
 }
 
 second_server_refused() {
     local said
     nodes=(cp1 cp2 cp3 w1)
     fleet_is "${chain[0]}"
-    said=$(hostler plan join cp2 --yes 2>&1) && { echo "expected a refusal"; return 1; }
+    said=$(hostler plan join cp2 2>&1) && { echo "expected a refusal"; return 1; }
     printf '%s\n' "$said"
     expect "$said" 'configure'
     nodes=(cp1 w1)
@@ -96,7 +96,7 @@ endpoint_moves() {
     shown hostler fleet put
     planned baseline --all
     watch_begin
-    planned configure --all --accept-outage cp1 --yes
+    planned configure --all --accept-outage cp1
     watcher_end || true
     for node in "${nodes[@]}"; do
         note "$node: $(lab exec "$node" -- grep -h server: /etc/kubernetes/kubelet.conf | xargs)"
