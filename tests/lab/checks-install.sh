@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # `hostler node install` and `remove-agent` over a real sshd, with a real sudo. Sourced by `run`. The machine is w2 after its
-# purge; sshd, sudo and cloud-init are there only where the lab's roots have them.
+# purge; cloud-init is there only where the lab's roots have them.
 
 install_checks() {
     if ! lab exec w2 -- test -x /usr/sbin/sshd; then
