@@ -145,7 +145,7 @@ mod tests {
         write("hostler-agent_0.1.0-2_arm64.deb", "two");
         assert!(read().is_err_and(|e| e.to_string().contains("expected one package for arm64")));
         let one = folder.path().join("hostler-agent_0.1.0-1_arm64.deb");
-        assert!(Packages::read(&[one.clone()]).is_ok());
+        assert!(Packages::read(std::slice::from_ref(&one)).is_ok());
         fs::write(&one, "no package").expect("written");
         assert!(Packages::read(&[one]).is_err_and(|e| e.to_string().contains("found another file")));
     }
