@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeSet,
     fs, io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -70,7 +70,7 @@ fn bring_one(
     })
 }
 
-fn download(artifact: &Artifact, uris: &BTreeSet<&str>, from: &Downloads, into: &PathBuf) -> Result<(), String> {
+fn download(artifact: &Artifact, uris: &BTreeSet<&str>, from: &Downloads, into: &Path) -> Result<(), String> {
     let mut whys = Vec::new();
     for uri in uris {
         match from.file(uri, into) {

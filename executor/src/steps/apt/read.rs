@@ -90,7 +90,11 @@ fn not_known(why: &str) -> StepError {
 fn ask(arguments: &[&str], context: &StepContext<'_>) -> Result<String, StepError> {
     context.host().run(arguments, QUICK).map_err(|error| match error {
         HostError::Missing { what } => not_known(&format!("this machine has no {what}")),
-        other => not_known(&other.to_string()),
+        other @ (HostError::File { .. }
+        | HostError::Command { .. }
+        | HostError::Signalled { .. }
+        | HostError::TimedOut { .. }
+        | HostError::Unexpected { .. }) => not_known(&other.to_string()),
     })
 }
 

@@ -85,6 +85,15 @@ impl Action for Configure {
         }
         upgrade::await_server(context)?;
         noted::write(&documents, context)?;
+        // One that did not have to change may still be on its way back, such as a scheduler that lost its API server.
+        run::await_whole(("components", "server"), upgrade::PATIENCE, context, |context| {
+            for manifest in state::manifests(context.host())? {
+                if let Err(missing) = component::runs(manifest.component, context)? {
+                    return Ok(Some(missing));
+                }
+            }
+            Ok(None)
+        })?;
         if !restarts.is_empty() {
             upgrade::all_must_be_well(context)?;
         }

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// An API server of its own that is restarting, or an etcd that elects.
-const PATIENCE: Duration = Duration::from_secs(600);
+pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 
 impl Action for Upgrade {
     fn check(&self, context: &mut StepContext<'_>) -> Result<Check, StepError> {
