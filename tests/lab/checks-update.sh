@@ -13,7 +13,7 @@ update_checks() {
     step_of_row "a version that vanished is named before anything is signed" update_vanished
     step_of_row "a script that fails stops the rollout, and the next update finishes what is half done" update_fails
     step_of_row "a package that restarts the container runtime without being it is found out" update_restarts
-    [[ -z ${update_pid:-} ]] || kill "$update_pid" 2>/dev/null || true
+    update_server_ends
     row_broken=$row
 }
 
@@ -84,7 +84,13 @@ update_archive() {
 # The archive over http, as Debian's own.
 update_server() {
     (cd "$update_folder" && exec python3 -m http.server --bind "$1" 8099) >/dev/null 2>&1 &
-    update_pid=$!
+    echo $! >"$lab_work/archive.pid"
+}
+
+# Each row is a shell of its own.
+update_server_ends() {
+    [[ ! -e $lab_work/archive.pid ]] || kill "$(cat "$lab_work/archive.pid")" 2>/dev/null || true
+    rm -f "$lab_work/archive.pid"
 }
 
 update_is_shown() {
@@ -119,7 +125,7 @@ update_again() {
 
 update_not_known() {
     local said
-    kill "$update_pid"
+    update_server_ends
     said=$(hostler update os --nodes w1 --yes 2>&1 || true)
     printf '%s\n' "$said"
     expect "$said" 'not known'
