@@ -62,7 +62,7 @@ fn every_mistake_has_its_sentence() {
             "two first servers: pi at fleet.toml:13:1 and c",
         ),
         ("role = \"server\"", "role = \"worker\"", "fleet.toml:8:1: the fleet has no server: expected"),
-        ("role = \"worker\"", "role = \"agent\"", "role: expected \"server\" or \"worker\", found \"agent\""),
+        ("role = \"worker\"", "role = \"agent\"", "role: expected \"server\", \"worker\" or \"host\", found \"agent\""),
         ("arch = \"aarch64\"", "arch = \"arm64\"", "found \"arm64\"; write \"aarch64\""),
         ("v1.34.3+k3s1", "1.34", "version: expected a version such as v1.34.3+k3s1, found \"1.34\""),
         ("v1.34.3+k3s1", "v1.34.3", "version: expected a version such as v1.34.3+k3s1"),
@@ -207,7 +207,7 @@ fn every_mistake_of_an_artifact_has_its_sentence() {
         ("tool", format!("kind = \"program\"\nto = \"x\"\nversion = \"1\"\n{arch}"), "an absolute path"),
         ("runc", "version = \"1.4.0\"".into(), "for which processor is it? add arch = \"aarch64\""),
         ("runc", arch.into(), "expected a version, found none"),
-        ("runc", format!("version = \"1\"\nrole = \"master\"\n{arch}"), "expected \"server\" or \"worker\""),
+        ("runc", format!("version = \"1\"\nrole = \"master\"\n{arch}"), "expected \"server\", \"worker\" or \"host\""),
         ("kubelet", format!("version = \"1.36.3\"\n{arch}"), "such as v1.36.3, found \"1.36.3\""),
         (
             "kubelet",
