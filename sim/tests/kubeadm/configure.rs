@@ -69,7 +69,7 @@ fn write(stand: &Stand, node: &str, path: &str, text: &str) {
 fn snapshots(stand: &Stand) -> Vec<String> {
     let world = stand.world.now();
     let files = world.machine(&hostler_fixtures::name("s1")).unwrap().files.keys();
-    files.filter(|path| path.contains("/etcd-") && path.ends_with(".db")).cloned().collect()
+    files.filter(|path| path.contains("/change-") && path.ends_with(".db")).cloned().collect()
 }
 
 /// Where a server notes that a plan changes its settings.

@@ -32,8 +32,7 @@ impl Documents {
 
     /// Lets kubeadm go on where an earlier run was cut off. Beside `all` no check may be named.
     pub(crate) fn go_on(&mut self, kind: &str) -> Result<(), String> {
-        let registration = self.edit(kind)?.entry("nodeRegistration").or_insert_with(|| json!({}));
-        registration["ignorePreflightErrors"] = json!(["all"]);
+        map_in(self.edit(kind)?, "nodeRegistration")?.insert("ignorePreflightErrors".into(), json!(["all"]));
         Ok(())
     }
 
@@ -53,8 +52,8 @@ impl Documents {
 
     /// Makes the API server's certificate with these names beside those that kubeadm adds.
     pub(crate) fn certify(&mut self, names: impl Iterator<Item = String>) -> Result<(), String> {
-        let server = self.edit("ClusterConfiguration")?.entry("apiServer").or_insert_with(|| json!({}));
-        server["certSANs"] = json!(names.collect::<Vec<_>>());
+        let server = map_in(self.edit("ClusterConfiguration")?, "apiServer")?;
+        server.insert("certSANs".into(), json!(names.collect::<Vec<_>>()));
         Ok(())
     }
 
@@ -76,10 +75,10 @@ impl Documents {
         if documents.kind("KubeletConfiguration").is_null() {
             documents.0.push(json!({ "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration" }));
         }
-        let kubelet = documents.edit("KubeletConfiguration")?;
-        let authentication = kubelet.entry("authentication").or_insert_with(|| json!({}));
-        if authentication["x509"]["clientCAFile"].is_null() {
-            authentication["x509"]["clientCAFile"] = json!(format!("{PKI}/ca.crt"));
+        let authentication = map_in(documents.edit("KubeletConfiguration")?, "authentication")?;
+        let authorities = map_in(authentication, "x509")?.entry("clientCAFile").or_insert(Value::Null);
+        if authorities.is_null() {
+            *authorities = json!(format!("{PKI}/ca.crt"));
         }
         Ok(documents)
     }
@@ -110,6 +109,15 @@ impl Documents {
     }
 }
 
+/// The map below a key, made where there is none.
+fn map_in<'a>(map: &'a mut Map<String, Value>, key: &str) -> Result<&'a mut Map<String, Value>, String> {
+    let found = map.entry(key).or_insert(Value::Null);
+    if found.is_null() {
+        *found = json!({});
+    }
+    found.as_object_mut().ok_or_else(|| format!("its {key} is no map of names and values"))
+}
+
 /// A kubeconfig that says where the cluster is and whose certificates count, and no more: kubeadm takes none with a
 /// context that has no user.
 pub(crate) fn discovery(server: &str, ca: &str) -> String {
@@ -138,7 +146,9 @@ pub(crate) fn server_of(kubeconfig: &str) -> Option<(String, Value)> {
 /// A kubeconfig that leads elsewhere, with nothing else of it changed: whoever wrote it finds it as it was.
 pub(crate) fn led_to(kubeconfig: &str, server: &str) -> Result<String, String> {
     let (old, mut wanted) = server_of(kubeconfig).ok_or("it is no kubeconfig with a server")?;
-    wanted["clusters"][0]["cluster"]["server"] = server.into();
+    if let Some(wanted) = wanted.pointer_mut("/clusters/0/cluster/server") {
+        *wanted = server.into();
+    }
     let led = kubeconfig.replace(&old, server);
     match server_of(&led) {
         Some((_, read)) if read == wanted => Ok(led),

@@ -151,7 +151,7 @@ fn changes(found: &Value, wanted: &Value) -> Vec<Change> {
     changes.retain(|change| !READ_ONCE.contains(&change.name.as_str()));
     let rest = |pod: &Value| {
         let mut spec = pod["spec"].clone();
-        if let Some(container) = spec["containers"][0].as_object_mut() {
+        if let Some(container) = spec.pointer_mut("/containers/0").and_then(Value::as_object_mut) {
             container.remove("command");
             container.remove("args");
         }

@@ -44,7 +44,7 @@ impl World {
                 if let Some(said) = incomplete {
                     return Err(failed(&said));
                 }
-                write("config.yaml", kind(&config, "KubeletConfiguration").to_string());
+                write("config.yaml", kubelet_settings(&config).to_string());
                 write("kubeadm-flags.env", flags(init));
                 return Ok(String::new());
             }
@@ -72,7 +72,7 @@ impl World {
     /// What it notes of its kubelets.
     pub(super) fn noted_kubelet(&self) -> String {
         let text = self.kubeadm.objects.get(KUBELET_MAP).and_then(|map| map["data"]["kubelet"].as_str());
-        text.unwrap_or("{\"kind\":\"KubeletConfiguration\"}").to_owned()
+        text.map_or_else(|| kubelet_settings(&[]).to_string(), str::to_owned)
     }
 
     /// A certificate is made where there is none.
@@ -108,9 +108,7 @@ impl World {
         if let Some(said) = incomplete_ca(machine, kind(config, "ClusterConfiguration")) {
             return Acted::Failed(said);
         }
-        let kubelet = kind(config, "KubeletConfiguration");
-        let text = if kubelet.is_null() { "{}".into() } else { kubelet.to_string() };
-        machine.write_unsynced(KUBELET_CONFIG, text, 0o644, now);
+        machine.write_unsynced(KUBELET_CONFIG, kubelet_settings(config).to_string(), 0o644, now);
         machine.write_unsynced(FLAGS, flags(kind(config, "InitConfiguration")), 0o644, now);
         machine.start_kubelet(now);
         Acted::Done
@@ -213,6 +211,27 @@ pub fn certificate_names(text: &str) -> Vec<String> {
 pub(super) fn local_endpoint(endpoint: &Value) -> String {
     let address = endpoint["advertiseAddress"].as_str().unwrap_or("127.0.0.1");
     format!("{address}:{}", endpoint["bindPort"].as_i64().unwrap_or(6443))
+}
+
+/// What kubeadm writes for a kubelet: what is said, and who may ask it, where nobody says that
+/// (cmd/kubeadm/app/componentconfigs/kubelet.go, `Default`).
+pub(super) fn kubelet_settings(config: &[Value]) -> Value {
+    let mut settings = match kind(config, "KubeletConfiguration") {
+        Value::Null => json!({ "kind": "KubeletConfiguration" }),
+        said => said.clone(),
+    };
+    let folder = kind(config, "ClusterConfiguration")["certificatesDir"].as_str().unwrap_or(PKI);
+    let authentication = &mut settings["authentication"];
+    for (of, key, default) in [
+        ("anonymous", "enabled", json!(false)),
+        ("webhook", "enabled", json!(true)),
+        ("x509", "clientCAFile", json!(format!("{folder}/ca.crt"))),
+    ] {
+        if authentication[of][key].is_null() {
+            authentication[of][key] = default;
+        }
+    }
+    settings
 }
 
 /// What `kubeadm init` says, whatever the phase, where the certificate of a CA lies without its key and a server's certificates

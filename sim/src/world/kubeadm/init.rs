@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     super::World,
     ADMIN, COMPONENTS, KUBELET, KUBELET_CERTIFICATE, MANIFESTS, PKI,
-    configure::{api_server_certificate, leads_to, local_endpoint},
+    configure::{api_server_certificate, kubelet_settings, leads_to, local_endpoint},
     image,
     objects::manifest,
     run::{Acted, kind},
@@ -145,8 +145,7 @@ impl World {
                 "metadata": { "name": name, "namespace": namespace } })
         };
         self.put(map("kubeadm-config", "kube-system", json!({ "ClusterConfiguration": cluster })));
-        let written = kind(config, "KubeletConfiguration");
-        let kubelet = if written.is_null() { &json!({ "kind": "KubeletConfiguration" }) } else { written };
+        let kubelet = kubelet_settings(config);
         self.put(map("kubelet-config", "kube-system", json!({ "kubelet": kubelet.to_string() })));
         Acted::Done
     }
