@@ -95,9 +95,11 @@ update_server_ends() {
 
 update_is_shown() {
     local said
-    # Nobody is there to confirm the second plan, so that the first is all that is signed.
-    said=$(printf 'y\n' | hostler update os --nodes w1,w2 2>&1 || true)
+    # A terminal where somebody confirms that the machines are asked, and not what is to be installed then.
+    said=$(lab exec admin -- sh -c 'printf "y\nn\n" | script -qec "hostler update os --nodes w1,w2" /dev/null' 2>&1 || true)
     printf '%s\n' "$said"
+    expect "$said" 'lab-good +1 +2'
+    expect "$said" 'stays: lab-held'
     expect "$(lab exec w1 -- cat /usr/share/lab-good/version)" '^version 1$'
 }
 
