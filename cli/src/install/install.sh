@@ -14,7 +14,7 @@ why_not() {
     if [ -s /etc/issue.d/hostler.issue ]; then
         head -n 1 /etc/issue.d/hostler.issue
     else
-        journalctl -q -o cat -n 1 --no-pager -u hostler-agent.service 2>/dev/null
+        journalctl -q -o cat -n 1 --no-pager _SYSTEMD_UNIT=hostler-agent.service 2>/dev/null
     fi
 }
 
