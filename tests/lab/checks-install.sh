@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # `hostler node install` and `remove-agent` over a real sshd, with a real sudo. Sourced by `run`. The machine is w2 after its
-# purge; cloud-init is there only where the lab's roots have them.
+# purge.
 
 install_checks() {
     if ! lab exec w2 -- test -x /usr/sbin/sshd; then
@@ -11,7 +11,7 @@ install_checks() {
     step_of_row "a machine becomes a node over ssh, with sudo and a password" machine_is_installed
     step_of_row "a second install finds nothing to do" machine_is_installed_already
     step_of_row "the agent goes over ssh, and nothing of it stays" machine_loses_agent
-    step_of_row "cloud-init takes what an image is written with" image_is_valid
+    step_of_row "cloud-init makes a node of a machine at its first boot, by what an image is written with" image_boots
     row_broken=
 }
 
@@ -61,13 +61,28 @@ machine_loses_agent() {
     expect "$(lab exec w2 -- sh -c 'test ! -e /var/lib/hostler && test ! -e /etc/hostler && ! getent passwd hostler && echo gone')" '^gone$'
 }
 
-image_is_valid() {
-    local package
-    if ! lab exec admin -- sh -c 'command -v cloud-init' >/dev/null; then
-        echo "skipped: the lab's machines have no cloud-init"
-        return
-    fi
+# w2 as an image of Raspberry Pi OS at its first boot: cloud-init finds what `node image` wrote on the boot partition.
+image_boots() {
+    local package before key
     package=$(compgen -G "$debs/hostler-agent_*_amd64.deb" | head -n 1)
-    shown hostler node image --for pi-4 --package "/root/${package##*/}" --out /root/cards
-    shown lab exec admin -- cloud-init schema --config-file /root/cards/pi-4/cloud-init/user-data
+    hostler node retire w2 --yes || true
+    shown hostler node image --for w2 --package "/root/${package##*/}" --out /root/cards
+    lab exec w2 -- mkdir -p /boot/firmware
+    lab exec admin -- tar -C /root/cards/w2/cloud-init -c . | lab exec w2 -- tar -C /boot/firmware -x
+    shown lab exec w2 -- cloud-init schema --config-file /boot/firmware/user-data
+    # As Raspberry Pi OS has it; addresses are the lab's.
+    printf '%s\n' 'datasource_list: [NoCloud, None]' 'datasource: {NoCloud: {seedfrom: "file:///boot/firmware/"}}' \
+        'network: {config: disabled}' | in_machine w2 /etc/cloud/cloud.cfg.d/99-boot-partition.cfg
+    lab exec w2 -- rm /etc/cloud/cloud-init.disabled
+    before=$(boot_id w2)
+    lab exec w2 -- systemctl reboot || true
+    wait_for 30 "another boot id of w2" another_boot w2 "$before"
+    wait_for 120 "enrolment of w2" waits_to_be_listed w2
+    key=$(lab exec w2 -- hostler-executor id | sed -n 2p)
+    shown hostler node approve "w2=$key" --yes
+    wait_for 30 "w2 as a node" test -s "$(root_of w2)/var/lib/hostler/executor/enrolled"
+    expect "$(lab exec w2 -- sh -c 'test ! -s /boot/firmware/hostler/join && echo used')" '^used$'
+    shown lab exec w2 -- cloud-init status --long
 }
+
+waits_to_be_listed() { hostler node list --pending --output json | jq -e --arg name "$1" 'any(.pending[]; .name == $name)'; }

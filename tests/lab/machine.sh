@@ -28,6 +28,8 @@ machine_root() {
     echo "$name" >"$root/etc/hostname"
     : >"$root/etc/machine-id"
     : >"$root/etc/resolv.conf"
+    # For the one machine that plays an image's first boot.
+    [[ ! -d $root/etc/cloud ]] || : >"$root/etc/cloud/cloud-init.disabled"
     {
         echo "127.0.0.1 localhost"
         for peer in $(machines); do echo "$(address "$peer") $peer"; done

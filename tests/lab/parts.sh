@@ -6,7 +6,7 @@
 # a network for a package. runc is Debian's; containerd and the rest are built.
 root_packages=systemd,systemd-sysv,dbus,udev,kmod,libpam-systemd,polkitd,init-system-helpers,adduser,\
 libc6,libgcc-s1,ca-certificates,openssh-client,iproute2,iputils-ping,iptables,nftables,conntrack,ethtool,socat,\
-runc,procps,curl,less,openssh-server,sudo
+runc,procps,curl,less,openssh-server,sudo,cloud-init
 
 parts_build() {
     mkdir -p "$lab_work"/{bin,images,log}

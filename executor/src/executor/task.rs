@@ -229,8 +229,8 @@ impl Executor {
         Ok(Ok(()))
     }
 
-    /// What a step finds. Where that cannot be told while the API server of this machine is silent, as for a while after
-    /// a boot, the step waits for it.
+    /// What a step finds. Where that cannot be told while the API server of this machine is silent, as for a while
+    /// after a boot, the step waits for it.
     fn checked(&mut self, work: &mut Work, index: usize, step: &Step) -> Result<(Check, Vec<Observation>), StepError> {
         let began = self.context.control.host.now();
         loop {

@@ -81,8 +81,8 @@ impl FleetArtifact {
         ArtifactName::new(format!("{}-{arch}", self.name)).unwrap_or_else(|_| self.name.clone())
     }
 
-    /// Whether a node of that processor and role needs it for that Kubernetes version. A machine outside the cluster needs
-    /// what is for hosts alone.
+    /// Whether a node of that processor and role needs it for that Kubernetes version. A machine outside the cluster
+    /// needs what is for hosts alone.
     fn fits(&self, kubernetes: Version, arch: Arch, role: ClusterRole) -> bool {
         self.arch.is_none_or(|a| a == arch)
             && self.role.map_or(role != ClusterRole::Host, |r| r == role)

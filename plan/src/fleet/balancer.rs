@@ -1,5 +1,5 @@
-//! `[balancer]`: HAProxy and keepalived on the servers or on machines of their own, by which the API is found as long as
-//! one of them lives.
+//! `[balancer]`: HAProxy and keepalived on the servers or on machines of their own, by which the API is found as long
+//! as one of them lives.
 
 use std::net::IpAddr;
 

@@ -45,8 +45,8 @@ pub(super) fn follow(
         let steps = lifecycle.balance(&Member { fleet, node, version: fleet.version, artifacts: Vec::new(), inside });
         if !request.state(name).connected {
             draft.notes.push(Note::Warning(format!(
-                "{name} is a balancer and not connected: it leads to the servers of before until `hostler plan baseline \
-                 {name}`"
+                "{name} is a balancer and not connected: it leads to the servers of before until `hostler plan \
+                 baseline {name}`"
             )));
         } else if !steps.is_empty() {
             let balance = task("balance", name, name, after, steps);

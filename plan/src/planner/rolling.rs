@@ -63,8 +63,8 @@ pub(super) fn reboot(request: Request<'_>, draft: &mut Draft, selection: &Select
     }
 }
 
-/// Hosts restart one after another, after the cluster's nodes; nothing is drained, and nobody but the machine itself has
-/// to see that it is back. How many there are.
+/// Hosts restart one after another, after the cluster's nodes; nothing is drained, and nobody but the machine itself
+/// has to see that it is back. How many there are.
 fn reboot_hosts(request: Request<'_>, draft: &mut Draft, hosts: Vec<&FleetNode>, named: bool) -> usize {
     let mut names = Vec::new();
     for host in hosts {

@@ -66,9 +66,9 @@ impl Documents {
         documents
     }
 
-    /// For the files of a kubelet alone. Where the certificate of a CA lies without its key, as on every worker, `kubeadm init`
-    /// takes the CA for one that somebody else keeps and wants a server's certificates whatever the phase; so it looks where there
-    /// are none, and the kubelet's own settings say where the CA's certificate is.
+    /// For the files of a kubelet alone. Where the certificate of a CA lies without its key, as on every worker,
+    /// `kubeadm init` takes the CA for one that somebody else keeps and wants a server's certificates whatever the
+    /// phase; so it looks where there are none, and the kubelet's own settings say where the CA's certificate is.
     pub(crate) fn for_kubelet(&self) -> Result<Self, String> {
         let mut documents = self.clone();
         documents.edit("ClusterConfiguration")?.insert("certificatesDir".into(), json!(NO_CERTIFICATES));

@@ -234,8 +234,8 @@ pub(super) fn kubelet_settings(config: &[Value]) -> Value {
     settings
 }
 
-/// What `kubeadm init` says, whatever the phase, where the certificate of a CA lies without its key and a server's certificates
-/// are not all there (cmd/kubeadm/app/phases/certs, `UsingExternalCA`).
+/// What `kubeadm init` says, whatever the phase, where the certificate of a CA lies without its key and a server's
+/// certificates are not all there (cmd/kubeadm/app/phases/certs, `UsingExternalCA`).
 fn incomplete_ca(machine: &Machine, cluster: &Value) -> Option<String> {
     let folder = cluster["certificatesDir"].as_str().unwrap_or(PKI);
     let is_there = |file: &str| machine.text(&format!("{folder}/{file}")).is_some();

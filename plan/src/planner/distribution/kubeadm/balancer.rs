@@ -1,4 +1,5 @@
-//! HAProxy and keepalived in front of the API servers: on the servers themselves, or on the machines that the file names.
+//! HAProxy and keepalived in front of the API servers: on the servers themselves, or on the machines that the file
+//! names.
 
 use std::net::IpAddr;
 
@@ -60,8 +61,8 @@ pub(super) fn stop(fleet: &Fleet, node: &FleetNode) -> Vec<Step> {
     [KEEPALIVED_UNIT, HAPROXY_UNIT].map(stopped).into()
 }
 
-/// An API server without its etcd keeps its port open: only `/readyz` tells. Whose certificate answers is verified where
-/// the cluster's authority is at hand; before there is one, clients alone do it, through every connection.
+/// An API server without its etcd keeps its port open: only `/readyz` tells. Whose certificate answers is verified
+/// where the cluster's authority is at hand; before there is one, clients alone do it, through every connection.
 fn haproxy(fleet: &Fleet, authority: Option<&str>) -> String {
     let port = fleet.kubeadm.as_ref().map_or(6443, |kubeadm| kubeadm.bind_port);
     let (listen, bind) = (fleet.api.port, if is_ipv6(fleet) { "[::]" } else { "0.0.0.0" });
@@ -86,10 +87,10 @@ fn haproxy(fleet: &Fleet, authority: Option<&str>) -> String {
     text
 }
 
-/// The machine that the file names first holds the address while its HAProxy leads to an API server that is ready; where
-/// none does, the order alone counts, so that the address is there before the first server is. Whom HAProxy lets through
-/// it has verified itself, so the question does not. Peers are named one by one, because not every network carries
-/// VRRP's multicast.
+/// The machine that the file names first holds the address while its HAProxy leads to an API server that is ready;
+/// where none does, the order alone counts, so that the address is there before the first server is. Whom HAProxy
+/// lets through it has verified itself, so the question does not. Peers are named one by one, because not every
+/// network carries VRRP's multicast.
 fn keepalived(fleet: &Fleet, node: &FleetNode, balancer: &Balancer) -> String {
     // Every machine that answers comes before every one that does not, up to as many as the weight is.
     const FIRST_PRIORITY: usize = 200;

@@ -26,8 +26,8 @@ const RUNTIME_UNIT: &str = "/etc/systemd/system/containerd.service";
 const MODULES: [&str; 2] = ["br_netfilter", "overlay"];
 const SYSCTL: [(&str, &str); 2] = [("net.bridge.bridge-nf-call-iptables", "1"), ("net.ipv4.ip_forward", "1")];
 
-/// Everything that a machine is made ready with, but for Kubernetes' own programs. One outside the cluster gets what the
-/// fleet file says and nothing of a cluster's.
+/// Everything that a machine is made ready with, but for Kubernetes' own programs. One outside the cluster gets what
+/// the fleet file says and nothing of a cluster's.
 pub(in super::super) fn prepare(member: &Member<'_>) -> Vec<Step> {
     let mut machine = member.fleet.machine(member.node);
     if member.node.role == ClusterRole::Host {
