@@ -75,8 +75,12 @@ argument_refused() {
     setting[arguments]='max-requests-inflight = "410"'
     fleet_is "${chain[0]}"
     shown hostler fleet put
+    # The server has to look at its cluster once more, else no plan is made.
+    wait_for 60 "a report of what runs on cp1" server_reports
     planned configure --all --accept-outage cp1
 }
+
+server_reports() { hostler node list --output json | jq -e 'all(.nodes[]; .version != null)'; }
 
 second_server_refused() {
     local said
