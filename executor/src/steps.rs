@@ -35,6 +35,8 @@ pub(crate) fn action(step: &Step) -> &dyn Action {
         Step::HoldPackage(step) => step,
         Step::SwapOff(step) => step,
         Step::EnsureHost(step) => step,
+        Step::KernelArguments(step) => step,
+        Step::BootKernel(step) => step,
         Step::BootstrapK3s(step) => step,
         Step::AdmitToK3s(step) => step,
         Step::JoinK3s(step) => step,

@@ -49,6 +49,36 @@ text_id! {
 }
 
 text_id! {
+    /// An argument of the kernel's command line. None that decides from where the machine boots and what it starts
+    /// first: those are the machine's own, and a wrong one is found out only by whoever stands in front of it.
+    KernelArgument, "kernel argument",
+    "1 to 256 letters, digits, '_', '-', '.', ',', ':', '=', '/', '+', '@' and '%', beginning with a letter, and none of \
+     root, rootfstype, rootflags, init, rdinit and initrd",
+    |t| named(t, 256, b"_-.,:=/+@%") && t.starts_with(|c: char| c.is_ascii_alphabetic())
+        && !BOOTS.contains(&t.split('=').next().unwrap_or(t))
+}
+
+/// Kernel arguments that decide from where the machine boots and what it starts first.
+const BOOTS: [&str; 6] = ["root", "rootfstype", "rootflags", "init", "rdinit", "initrd"];
+
+impl KernelArgument {
+    /// What stands in front of the `=`, or all of it.
+    pub fn key(&self) -> &str {
+        self.as_str().split('=').next().unwrap_or(self.as_str())
+    }
+
+    /// Whether the kernel takes every value of it, and not the last one alone.
+    pub fn is_repeated(&self) -> bool {
+        REPEATED_ARGUMENTS.contains(&self.key())
+    }
+}
+
+/// Kernel arguments that count each time that they stand there; of all others the last one counts
+/// (<https://docs.kernel.org/admin-guide/kernel-parameters.html>).
+pub const REPEATED_ARGUMENTS: [&str; 7] =
+    ["console", "cgroup_enable", "cgroup_disable", "earlycon", "memmap", "systemd.mask", "systemd.wants"];
+
+text_id! {
     /// A package of Debian; <https://www.debian.org/doc/debian-policy/ch-controlfields.html>.
     PackageName, "package name", "2 to 128 of a-z, 0-9, '+', '-' and '.', beginning with a letter or digit",
     |t| t.len() >= 2 && named(t, 128, b"+-.") && !t.bytes().any(|b| b.is_ascii_uppercase())

@@ -10,6 +10,7 @@ mod host;
 pub mod k3s;
 mod kube;
 pub mod kubeadm;
+pub mod machine;
 pub mod restore;
 pub mod update;
 
@@ -76,6 +77,8 @@ steps! {
     "package.hold" => HoldPackage(HoldPackage),
     "swap.off" => SwapOff(SwapOff),
     "hosts.ensure" => EnsureHost(EnsureHost),
+    "kernel.arguments" => KernelArguments(machine::KernelArguments),
+    "kernel.boot" => BootKernel(machine::BootKernel),
     "k3s.bootstrap" => BootstrapK3s(k3s::Bootstrap),
     "k3s.admit" => AdmitToK3s(k3s::Admit),
     "k3s.join" => JoinK3s(k3s::Join),
@@ -153,7 +156,13 @@ impl Step {
                 | Step::HoldPackage(_)
                 | Step::SwapOff(_)
                 | Step::EnsureHost(_)
+                | Step::KernelArguments(_)
         )
+    }
+
+    /// Whether it may reboot the machine that it is on.
+    pub fn reboots(&self) -> bool {
+        matches!(self, Step::Reboot(_) | Step::BootKernel(_))
     }
 
     /// What of a node's health is no reason to wait with it, because it is the cure.
@@ -337,6 +346,8 @@ mod tests {
         r#"{"op":"package.hold","package":"kubelet"}"#,
         r#"{"op":"swap.off"}"#,
         r#"{"op":"hosts.ensure","name":"k8s.lab","address":"10.0.0.10"}"#,
+        r#"{"op":"kernel.arguments","arguments":["panic=10"],"memory_control_group":true}"#,
+        r#"{"op":"kernel.boot","arguments":["panic=10"],"memory_control_group":true}"#,
         r#"{"op":"k3s.bootstrap","artifact":"k3s-aarch64","version":"v1.34.3+k3s1"}"#,
         r#"{"op":"k3s.admit","lifetime_seconds":900}"#,
         concat!(

@@ -115,6 +115,41 @@ fn every_mistake_has_its_sentence() {
 }
 
 #[test]
+fn how_a_kernel_is_started_is_said_for_all_and_for_groups() {
+    let with = |text: &str| {
+        let machine = "arch = \"aarch64\"\ngroup = \"pis\"";
+        read(&format!("{}\n{text}\n", SMALL.replacen("arch = \"aarch64\"", machine, 1)))
+    };
+    let both = with(
+        "[machine]\nmemory_cgroup = true\nkernel_arguments = [\"panic=5\"]\n[groups.pis.machine]\n\
+        kernel_arguments = [\"console=tty1\", \"console=ttyS0\"]",
+    );
+    let (fleet, _) = both.unwrap();
+    let said = |node: usize| fleet.machine(&fleet.nodes[node]).kernel_arguments.unwrap_or_default();
+    let group = fleet.nodes.iter().position(|node| node.group.is_some()).unwrap();
+    assert_eq!((said(group).len(), said(1 - group).len()), (2, 1), "a group's list takes the place of the fleet's");
+    assert_eq!(fleet.machine(&fleet.nodes[group]).memory_cgroup, Some(true));
+    for (text, expected) in [
+        ("[machine]\nmemory_cgroup = \"yes\"\n[groups.pis]", "invalid type: string \"yes\", expected a boolean"),
+        ("[machine]\nmemory_cgrop = true\n[groups.pis]", "write \"memory_cgroup\" if that is meant"),
+        ("[machine]\nkernel_arguments = \"a\"\n[groups.pis]", "expected a sequence"),
+        (
+            "[machine]\nkernel_arguments = [\"a b\"]\n[groups.pis]",
+            "[machine] kernel argument expected 1 to 256 letters",
+        ),
+        ("[machine]\nkernel_arguments = [\"root=/dev/sda\"]\n[groups.pis]", "and none of root, rootfstype"),
+        ("[machine]\nkernel_arguments = [\"panic=1\", \"panic=2\"]\n[groups.pis]", "panic=1 and panic=2; keep one"),
+        (
+            "[machine]\nmemory_cgroup = true\n[groups.pis.machine]\nkernel_arguments = [\"cgroup_disable=cpu,memory\"]",
+            "machines of group pis: memory_cgroup is true and kernel_arguments have cgroup_disable=cpu,memory; remove one",
+        ),
+    ] {
+        let why = with(text).map(drop).unwrap_err();
+        assert!(why.contains(expected), "{text}\n  expected: {expected}\n  found: {why}");
+    }
+}
+
+#[test]
 fn an_even_number_of_servers_is_a_warning() {
     let (_, warnings) = read(&SMALL.replacen("role = \"worker\"", "role = \"server\"", 1)).unwrap();
     assert!(warnings[0].message.starts_with("2 servers keep a majority"), "{warnings:?}");

@@ -77,6 +77,13 @@ fn steps() -> Vec<Case> {
                 ("mode", texts(&["4755", "644", "0999", "rw"])),
             ],
         ),
+        (
+            json!({"op": "kernel.arguments", "arguments": ["panic=10"], "memory_control_group": true}),
+            vec![(
+                "arguments",
+                vec![json!(["a b"]), json!(["init=/bin/sh"]), json!(["a\"b"]), json!(["$x"]), json!("a")],
+            )],
+        ),
         (json!({"op": "module.ensure", "module": "br_netfilter"}), vec![("module", texts(&["-r", "../x", "a b"]))]),
         (
             json!({"op": "sysctl.ensure", "key": "vm.swappiness", "value": "1"}),

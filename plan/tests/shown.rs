@@ -224,6 +224,8 @@ fn steps() -> Vec<Step> {
         {"op": "package.hold", "package": "kubeadm"},
         {"op": "swap.off"},
         {"op": "hosts.ensure", "name": "k8s.lab", "address": "10.0.0.10"},
+        {"op": "kernel.arguments", "arguments": ["panic=10", "console=ttyS0"], "memory_control_group": true},
+        {"op": "kernel.boot", "arguments": ["panic=11"], "memory_control_group": true},
         {"op": "k3s.bootstrap", "artifact": "k3s-aarch64", "version": "v1.34.3+k3s1"},
         {"op": "k3s.admit", "lifetime_seconds": 900},
         {"op": "k3s.join", "artifact": "k3s-aarch64", "version": "v1.34.3+k3s1", "role": "worker",

@@ -1,4 +1,4 @@
-//! Steps on the machine itself: files, kernel, packages, programs, images, units, swap, artifacts, reboot.
+//! Steps on the machine itself: files, kernel and its arguments, packages, programs, images, units, swap, artifacts, reboot.
 
 mod archive;
 pub(super) mod artifact;
@@ -6,6 +6,7 @@ mod current;
 mod file;
 mod hosts;
 mod image;
+mod kernel;
 mod module;
 mod noop;
 mod package;

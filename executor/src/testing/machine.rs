@@ -72,6 +72,10 @@ pub(crate) struct Inner {
     pub units: BTreeMap<String, UnitStatus>,
     /// What the main process of a unit prints as its version: the content of its program when it was started.
     pub running: BTreeMap<String, String>,
+    /// What a boot changes; it is given no arguments.
+    pub at_boot: Option<Play>,
+    /// Files that may still be written before the disk is full; none is any number.
+    pub writes_left: Option<u32>,
     /// What programs do that are more than a version.
     pub play: Option<Play>,
     /// Programs that were started as units: each runs until it is looked at for the second time.
@@ -112,6 +116,8 @@ impl Machine {
                 packages: BTreeMap::new(),
                 units: BTreeMap::new(),
                 running: BTreeMap::new(),
+                at_boot: None,
+                writes_left: None,
                 play: None,
                 started: BTreeMap::new(),
                 restart_fails: false,
@@ -185,6 +191,18 @@ impl Inner {
                 let file = self.files.get(Path::new(program)).ok_or(missing)?;
                 Ok(String::from_utf8(file.content.clone()).unwrap())
             }
+        }
+    }
+
+    fn take_room(&mut self, path: &Path) -> Result<(), HostError> {
+        let reason = "No space left on device (os error 28)".to_owned();
+        match &mut self.writes_left {
+            Some(0) => Err(HostError::File { action: "writing", path: path.to_owned(), reason }),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
         }
     }
 
@@ -267,6 +285,7 @@ impl Host for Machine {
     }
     fn write_file(&self, path: &Path, file: &HostFile) -> Result<(), HostError> {
         let mut inner = self.inner();
+        inner.take_room(path)?;
         inner.acts.push(format!("write {}", path.display()));
         let at = inner.at_write.iter().find(|(at, _)| at == path).map(|(_, now)| *now);
         inner.now = at.unwrap_or(inner.now);
@@ -448,6 +467,9 @@ impl Host for Machine {
         inner.acts.push("reboot".into());
         if !inner.keeps_its_boot {
             inner.boot += 1;
+        }
+        if let Some(Play(at_boot)) = inner.at_boot.clone() {
+            at_boot(&mut inner, &[]);
         }
         Ok(())
     }

@@ -79,6 +79,16 @@ fn whole(found: &mut Found, fleet: &Fleet, merged: &Merged, artifacts_are: Artif
     if fleet.distribution != Distribution::Kubeadm {
         foreign_keys(found, fleet, &place(merged.machine.as_ref().map(|at| &at.location)));
     }
+    if let Some(why) = machine::contradiction(&fleet.machine) {
+        found.error(&place(merged.machine.as_ref().map(|at| &at.location)), format!("[machine]: {why}"));
+    }
+    for (name, At { location, .. }) in &merged.groups {
+        let with = fleet.groups.get(name).map(|group| fleet.machine.with(&group.machine));
+        let why = with.filter(|with| *with != fleet.machine).and_then(|with| machine::contradiction(&with));
+        found.errors.extend(
+            why.map(|why| Problem { location: location.clone(), message: format!("machines of group {name}: {why}") }),
+        );
+    }
     balancer::check(found, fleet, &place(merged.balancer.as_ref().map(|at| &at.location)));
     reach::check(found, fleet, &Places { api: &api, cluster: &cluster, nodes });
     if artifacts_are == Artifacts::Elsewhere {

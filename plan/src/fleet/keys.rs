@@ -53,8 +53,18 @@ const ARTIFACT: &[&str] = &[
 ];
 const NODE: &[&str] = &["name", "role", "arch", "first", "address", "labels", "taints", "kubelet_args", "group"];
 const GROUP: &[&str] = &["health", "machine"];
-const MACHINE: &[&str] =
-    &["modules", "sysctl", "swap", "hosts", "time_sync", "files", "container_runtime", "kubelet_args"];
+const MACHINE: &[&str] = &[
+    "modules",
+    "sysctl",
+    "swap",
+    "kernel_arguments",
+    "memory_cgroup",
+    "hosts",
+    "time_sync",
+    "files",
+    "container_runtime",
+    "kubelet_args",
+];
 const SNAPSHOTS: &[&str] = &["keep", "days", "to"];
 const BALANCER: &[&str] = &["address", "interface", "router_id", "nodes"];
 const HANDOVER: &[&str] = &["manifest"];

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::Deserialize;
 
-use crate::form::{FileMode, FilePath, HostName, ModuleName, SysctlKey, SysctlValue, UnitName};
+use crate::form::{FileMode, FilePath, HostName, KernelArgument, ModuleName, SysctlKey, SysctlValue, UnitName};
 
 use super::{
     args::{Args, args},
@@ -20,6 +20,10 @@ pub struct Machine {
     /// Kernel parameters.
     pub sysctl: Option<BTreeMap<SysctlKey, SysctlValue>>,
     pub swap: Option<Swap>,
+    /// Arguments that the kernel is started with.
+    pub kernel_arguments: Option<Vec<KernelArgument>>,
+    /// Whether its kernel has the memory control group, without which no container's memory is limited.
+    pub memory_cgroup: Option<bool>,
     /// Names that stand in `/etc/hosts`, with their addresses.
     pub hosts: BTreeMap<HostName, IpAddr>,
     /// The unit that keeps the clock right.
@@ -71,7 +75,11 @@ impl Machine {
     /// This one with what a group says over it: single values are replaced, tables are put together.
     pub(super) fn with(&self, over: &Machine) -> Machine {
         let mut with = self.clone();
-        let Machine { modules, sysctl, swap, hosts, time_sync, files, container_runtime, kubelet_args } = over.clone();
+        let Machine { modules, sysctl, swap, hosts, time_sync, files, container_runtime, kubelet_args, .. } =
+            over.clone();
+        let Machine { kernel_arguments, memory_cgroup, .. } = over.clone();
+        with.kernel_arguments = kernel_arguments.or(with.kernel_arguments);
+        with.memory_cgroup = memory_cgroup.or(with.memory_cgroup);
         with.modules = modules.or(with.modules);
         with.sysctl = sysctl.or(with.sysctl);
         with.swap = swap.or(with.swap);
@@ -85,6 +93,16 @@ impl Machine {
         put_over(&mut runtime.config, &container_runtime.config);
         with
     }
+}
+
+/// Why a machine cannot be all that is said of it: what stands in different tables may contradict itself.
+pub(super) fn contradiction(machine: &Machine) -> Option<String> {
+    let disables = |argument: &&KernelArgument| {
+        argument.as_str().strip_prefix("cgroup_disable=").is_some_and(|what| what.split(',').any(|w| w == "memory"))
+    };
+    let argument = machine.kernel_arguments.iter().flatten().find(disables)?;
+    (machine.memory_cgroup == Some(true))
+        .then(|| format!("memory_cgroup is true and kernel_arguments have {argument}; remove one of them"))
 }
 
 /// Arguments with others over them: one that stands in both has the other's values.
@@ -115,6 +133,8 @@ pub(super) struct MachineFragment {
     modules: Option<Vec<String>>,
     sysctl: Option<BTreeMap<String, toml::Value>>,
     swap: Option<String>,
+    kernel_arguments: Option<Vec<String>>,
+    memory_cgroup: Option<bool>,
     #[serde(default)]
     hosts: BTreeMap<String, Vec<String>>,
     time_sync: Option<toml::Value>,
@@ -162,6 +182,8 @@ pub(super) fn machine(found: &mut Found, of: &str, written: &At<MachineFragment>
             .map(|names| names.iter().filter_map(|name| table.form(ModuleName::new(name.as_str()))).collect()),
         sysctl: value.sysctl.as_ref().map(|keys| table.sysctl(keys)),
         swap: value.swap.as_deref().and_then(|word| table.swap(word)),
+        kernel_arguments: value.kernel_arguments.as_ref().map(|written| table.kernel_arguments(written)),
+        memory_cgroup: value.memory_cgroup,
         hosts: table.hosts(&value.hosts),
         time_sync: value.time_sync.as_ref().and_then(|unit| table.time_sync(unit)),
         files: table.files(&value.files),
@@ -204,6 +226,19 @@ impl Table<'_> {
             parameters.extend(read);
         }
         parameters
+    }
+
+    fn kernel_arguments(&mut self, written: &[String]) -> Vec<KernelArgument> {
+        let mut arguments: Vec<KernelArgument> = Vec::new();
+        for text in written {
+            let Some(argument) = self.form(KernelArgument::new(text.as_str())) else { continue };
+            let same = |other: &&KernelArgument| other.key() == argument.key() && !argument.is_repeated();
+            match arguments.iter().find(|other| **other == argument || same(other)) {
+                Some(other) => self.error(&format!("kernel_arguments: {other} and {argument}; keep one of them")),
+                None => arguments.push(argument),
+            }
+        }
+        arguments
     }
 
     fn swap(&mut self, word: &str) -> Option<Swap> {

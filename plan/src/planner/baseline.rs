@@ -77,6 +77,11 @@ pub(super) fn baseline(request: Request<'_>, draft: &mut Draft, lifecycle: Lifec
             "nothing is drained: a container runtime whose program or settings are new is restarted, and pods run on";
         draft.notes.push(Note::Info(text.to_owned()));
     }
+    if draft.tasks.iter().flat_map(|task| &task.steps).any(|step| matches!(step, Step::KernelArguments(_))) {
+        let text = "no machine is rebooted: kernel arguments count from its next boot on, and `hostler fleet diff` says \
+                    which ones wait for it; `hostler reboot` takes nodes out of service one by one";
+        draft.notes.push(Note::Info(text.to_owned()));
+    }
     draft.phases.extend(order);
 }
 

@@ -95,6 +95,12 @@ impl Lifecycle {
         }
     }
 
+    /// The same for one that is about to become a member: no pod runs on it, so that it may be rebooted.
+    pub(super) fn prepare_new(self, member: &Member<'_>) -> Vec<Step> {
+        let boot = machine::boot(&member.fleet.machine(member.node));
+        self.prepare(member).into_iter().chain(boot).collect()
+    }
+
     /// Steps of a machine in front of the API servers, by which it leads to all of them.
     pub(super) fn balance(self, member: &Member<'_>) -> Vec<Step> {
         match self {

@@ -47,7 +47,7 @@ pub(super) fn bootstrap(request: Request<'_>, draft: &mut Draft, lifecycle: Life
     carry(draft, &handover);
     let staged: Vec<&FleetArtifact> = member.artifacts.iter().chain(&manifests).chain(&handover).copied().collect();
     let mut tasks: Vec<Task> = stage(name, &staged).into_iter().collect();
-    tasks.extend(prepare(name, last(&tasks), lifecycle.prepare(&member)));
+    tasks.extend(prepare(name, last(&tasks), lifecycle.prepare_new(&member)));
     let mut after = last(&tasks);
     draft.tasks.append(&mut tasks);
     after.extend(balancers::before_first(request, draft, lifecycle));
@@ -160,7 +160,7 @@ pub(super) fn join_one(
     let member = member(request, draft, lifecycle, node, (version, Becomes::Member));
     let Some((server, member)) = observer(request, draft, name).zip(member) else { return };
     let mut tasks: Vec<Task> = stage(name, &member.artifacts).into_iter().collect();
-    tasks.extend(prepare(name, last(&tasks), lifecycle.prepare(&member)));
+    tasks.extend(prepare(name, last(&tasks), lifecycle.prepare_new(&member)));
     let mut after = last(&tasks);
     after.extend(before);
     let admit = task("admit", &server, name, after, lifecycle.admit(node));

@@ -440,5 +440,5 @@ pub(super) fn leaves_unschedulable(steps: &[Step]) -> Option<bool> {
 
 /// Whether a grant's lease may be renewed from another boot than the one it was given in.
 pub(super) fn reboots(steps: &[Step]) -> bool {
-    steps.iter().any(|step| matches!(step, Step::Reboot(_)))
+    steps.iter().any(Step::reboots)
 }

@@ -172,6 +172,8 @@ impl World {
                 | Step::HoldPackage(_)
                 | Step::SwapOff(_)
                 | Step::EnsureHost(_)
+                | Step::KernelArguments(_)
+                | Step::BootKernel(_)
                 | Step::AdmitToKubeadm(_)
                 | Step::RevokeKubeadm(_)
                 | Step::ExpelFromKubeadm(_)

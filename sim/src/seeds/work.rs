@@ -267,6 +267,8 @@ impl World {
             | Step::HoldPackage(_)
             | Step::SwapOff(_)
             | Step::EnsureHost(_)
+            | Step::KernelArguments(_)
+            | Step::BootKernel(_)
             | Step::BootstrapKubeadm(_)
             | Step::AdmitToKubeadm(_)
             | Step::JoinKubeadm(_)
@@ -369,6 +371,8 @@ impl World {
             | Step::HoldPackage(_)
             | Step::SwapOff(_)
             | Step::EnsureHost(_)
+            | Step::KernelArguments(_)
+            | Step::BootKernel(_)
             | Step::BootstrapKubeadm(_)
             | Step::AdmitToKubeadm(_)
             | Step::JoinKubeadm(_)
@@ -440,6 +444,8 @@ fn begin_other(step: &Step) -> Progress {
             | Step::HoldPackage(_)
             | Step::SwapOff(_)
             | Step::EnsureHost(_)
+            | Step::KernelArguments(_)
+            | Step::BootKernel(_)
     );
     match prepares {
         true => Progress::Next(50, 5_000),

@@ -116,7 +116,7 @@ impl Machine {
             boot_id,
             boots: 1,
             booted_at: 0,
-            files: BTreeMap::new(),
+            files: KERNEL.map(|(path, text)| (path.to_owned(), File { mode: 0o444, content: text.into() })).into(),
             modules: BTreeSet::new(),
             sysctls: SYSCTLS.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
             packages: packages.map(|(name, version)| (name.to_owned(), version.to_owned())).into(),
@@ -232,6 +232,12 @@ impl Machine {
 
 /// Parameters that every kernel has.
 const SYSCTLS: [(&str, &str); 2] = [("net.ipv4.ip_forward", "0"), ("vm.swappiness", "60")];
+
+/// What the kernel says of itself: one that has the memory control group without being asked.
+const KERNEL: [(&str, &str); 2] = [
+    ("/proc/cmdline", "console=tty1 root=PARTUUID=4e639091-02 rootfstype=ext4 rootwait\n"),
+    ("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory pids\n"),
+];
 
 /// The unit of a kubelet that is a program of its own.
 const KUBELET_UNIT: &str = "kubelet.service";

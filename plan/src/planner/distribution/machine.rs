@@ -2,13 +2,28 @@
 
 use crate::{
     fleet::{Machine, MachineFile, Swap},
-    step::{EnsureFile, EnsureHost, EnsureModule, EnsureSysctl, EnsureUnit, Step, SwapOff, UnitState},
+    step::{EnsureFile, EnsureHost, EnsureModule, EnsureSysctl, EnsureUnit, Step, SwapOff, UnitState, machine},
 };
+
+/// How the kernel is started, where the fleet file says something of it.
+fn kernel(machine: &Machine) -> Option<machine::KernelArguments> {
+    let arguments = machine.kernel_arguments.clone().unwrap_or_default();
+    let memory_control_group = machine.memory_cgroup == Some(true);
+    let is_asked = memory_control_group || !arguments.is_empty();
+    is_asked.then_some(machine::KernelArguments { arguments, memory_control_group })
+}
+
+/// The reboot of a machine that is no member yet, where its kernel was started with other arguments.
+pub(super) fn boot(machine: &Machine) -> Option<Step> {
+    let machine::KernelArguments { arguments, memory_control_group } = kernel(machine)?;
+    Some(Step::BootKernel(machine::BootKernel { arguments, memory_control_group }))
+}
 
 /// Steps for what the fleet file says of the machine. Files of the distribution's own come where no file of that path
 /// is written, and whatever needs them comes after.
 pub(super) fn prepare(machine: &Machine, own_files: Vec<EnsureFile>) -> Vec<Step> {
     let mut steps = Vec::new();
+    steps.extend(kernel(machine).map(Step::KernelArguments));
     let modules = machine.modules.iter().flatten();
     steps.extend(modules.map(|module| Step::EnsureModule(EnsureModule { module: module.clone() })));
     let sysctl = machine.sysctl.iter().flatten();
