@@ -10,11 +10,20 @@ grow_stages() {
     step_of_row "the worker joins" others_join
     step_of_row "the apps run, and a Service answers from a pod" apps_run
     step_of_row "the fleet file that is written of what is there finds nothing to do" cluster_imported
+    # Each row is a shell of its own: what is to last is said here.
+    setting[arguments]='max-requests-inflight = "410"'
+    setting[kubelet]='containerLogMaxFiles = 3, '
+    setting[san]='"other.lab", '
+    setting[label]='labels = { "shelf" = "attic" }'
     step_of_row "arguments, kubelet settings, names and a label change, and nothing the second time" settings_change
     step_of_row "an argument that does not exist: the old manifest is back, and the argument is named" argument_refused
     step_of_row "a second server is refused while the endpoint is the first one's own address" second_server_refused
+    endpoint=$lab_net.1
+    setting[api]=k8s.lab:6443
     step_of_row "the endpoint moves to the balancer" endpoint_moves
+    nodes=(cp1 cp2 cp3 w1)
     step_of_row "one server becomes three" grown
+    nodes=(cp1 w1)
     step_of_row "three servers become one" shrunk
     step_of_row "stock ssh-keygen accepts the documents, and the ledger verifies" documents_verify
     row_broken=
@@ -40,10 +49,6 @@ arguments_of() { lab exec "$1" -- sh -c "tr '\\0' ' ' </proc/\$(pgrep -xo $2)/cm
 
 settings_change() {
     local node
-    setting[arguments]='max-requests-inflight = "410"'
-    setting[kubelet]='containerLogMaxFiles = 3, '
-    setting[san]='"other.lab", '
-    setting[label]='labels = { "shelf" = "attic" }'
     fleet_is "${chain[0]}"
     shown hostler fleet put
     shown hostler fleet diff --machines --all --yes
@@ -89,13 +94,10 @@ second_server_refused() {
     said=$(hostler plan join cp2 2>&1) && { echo "expected a refusal"; return 1; }
     printf '%s\n' "$said"
     expect "$said" 'configure'
-    nodes=(cp1 w1)
 }
 
 endpoint_moves() {
     local node
-    endpoint=$lab_net.1
-    setting[api]=k8s.lab:6443
     fleet_is "${chain[0]}"
     shown hostler fleet put
     planned baseline --all
@@ -112,7 +114,6 @@ endpoint_moves() {
 }
 
 grown() {
-    nodes=(cp1 cp2 cp3 w1)
     fleet_is "${chain[0]}"
     shown hostler fleet put
     join_with "--role server --uses 2" cp2 cp3
@@ -130,7 +131,6 @@ shrunk() {
         timed hostler node remove "$server" --yes
         expect "$(kubectl get node "$server" 2>&1 || true)" 'NotFound'
     done
-    nodes=(cp1 w1)
     expect "$(etcd_members cp1 | xargs)" '^cp1 false$'
     kubectl get --raw /readyz
     shown kubectl get nodes -o wide
