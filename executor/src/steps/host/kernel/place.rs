@@ -51,7 +51,7 @@ pub(super) fn loader(host: &dyn Host) -> Result<Result<Loader, Check>, StepError
         // The first reading mounts what systemd mounts when it is used.
         let config = text(host, &Path::new(boot).join("config.txt"))?;
         match mounted(host, boot)? {
-            Some(_) => return Ok(firmware(host, boot, config.as_deref())?),
+            Some(_) => return firmware(host, boot, config.as_deref()),
             None if names(&fstab, boot) => {
                 let found = format!("it is not mounted, though {FSTAB} names it: `mount {boot}`");
                 return Ok(unfit(format!("the boot partition at {boot}"), found));
