@@ -216,10 +216,8 @@ pub(super) fn local_endpoint(endpoint: &Value) -> String {
 /// What kubeadm writes for a kubelet: what is said, and who may ask it, where nobody says that
 /// (cmd/kubeadm/app/componentconfigs/kubelet.go, `Default`).
 pub(super) fn kubelet_settings(config: &[Value]) -> Value {
-    let mut settings = match kind(config, "KubeletConfiguration") {
-        Value::Null => json!({ "kind": "KubeletConfiguration" }),
-        said => said.clone(),
-    };
+    let said = kind(config, "KubeletConfiguration");
+    let mut settings = if said.is_null() { json!({ "kind": "KubeletConfiguration" }) } else { said.clone() };
     let folder = kind(config, "ClusterConfiguration")["certificatesDir"].as_str().unwrap_or(PKI);
     let authentication = &mut settings["authentication"];
     for (of, key, default) in [
