@@ -17,7 +17,7 @@ use hostler_plan::{
     fleet::Fleet,
     id::{Digest, Seq},
     json,
-    planner::{self, Earlier, Intent, Inventory, InventoryNode, Numbering, OpenPlan, Preview, RunningPlan},
+    planner::{self, Begins, Earlier, Intent, Inventory, InventoryNode, Numbering, OpenPlan, Preview, RunningPlan},
     refusal::Refusal,
     timestamp::Timestamp,
     trust::{self, Draft, Duty, Purpose, Verified, counted},
@@ -83,7 +83,17 @@ pub async fn compile(
     lifetime: Option<Duration>,
     now: Timestamp,
 ) -> Result<CompiledPlan, Error> {
-    compile_under(admin, fleet, intent, &Allowed::default(), lifetime, None, now).await
+    let times = Times { lifetime, at_once: false };
+    compile_under(admin, fleet, intent, &Allowed::default(), times, None, now).await
+}
+
+/// When a plan begins and ends.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Times {
+    /// In place of the fleet file's.
+    pub lifetime: Option<Duration>,
+    /// Whatever the fleet file's maintenance windows are.
+    pub at_once: bool,
 }
 
 /// The same with what a person allows of the losses of pods, and under the roster that will be the next one, which
@@ -93,7 +103,7 @@ pub async fn compile_under(
     fleet: &Fleet,
     intent: &Intent,
     allowed: &Allowed,
-    lifetime: Option<Duration>,
+    times: Times,
     next: Option<&Next>,
     now: Timestamp,
 ) -> Result<CompiledPlan, Error> {
@@ -117,7 +127,10 @@ pub async fn compile_under(
     }
     let root = admin.trust_store().root();
     let (roster, roster_digest) = roster_for(admin, next)?;
-    let lifetime_seconds = lifetime_seconds(root, fleet, lifetime)?;
+    let lifetime_seconds = lifetime_seconds(root, fleet, times.lifetime)?;
+    // What somebody asked for counts; else windows may need longer than the fleet file has.
+    let most_seconds = times.lifetime.map_or(root.policy.max_plan_lifetime_seconds, |_| lifetime_seconds);
+    let begins = if times.at_once { Begins::AtOnce } else { Begins::InWindows { most_seconds } };
     let numbering = Numbering {
         epoch: root.epoch,
         seq,
@@ -127,6 +140,7 @@ pub async fn compile_under(
         roster: roster_digest,
         created: now,
         lifetime_seconds,
+        begins,
     };
     let (mut plan, preview) = planner::plan(fleet, roster, &inventory, &earlier, intent, &numbering)
         .map_err(|e| Error::Failed(e.to_string()))?;

@@ -4,7 +4,7 @@ use hostler_plan::{
     document::{DocumentKind, Plan, PlanKind, PlanRef, Signed},
     id::Digest,
     json,
-    planner::{self, Numbering, OpenPlan, Unproved},
+    planner::{self, Begins, Numbering, OpenPlan, Unproved},
     timestamp::Timestamp,
     trust::{Draft, MAX_KEPT_VALID, Verified},
 };
@@ -77,6 +77,7 @@ fn make(
         roster: roster.digest(),
         created: now,
         lifetime_seconds: root.policy.max_plan_lifetime_seconds,
+        begins: Begins::AtOnce,
     };
     let refs = |open: &[OpenPlan]| open.iter().map(|open| open.plan).collect::<Vec<PlanRef>>();
     let plan = planner::stop(roster.document(), &numbering, &refs(&ended), &refs(&kept));

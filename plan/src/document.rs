@@ -13,6 +13,7 @@ mod root;
 mod roster;
 mod snapshot;
 mod view;
+mod windows;
 
 pub use admission::{Admission, AdmissionType, Approval, Enrolment, EnrolmentType, Hardware};
 pub use decision::{Decided, Decision, DecisionType, NodeDecision, NodeMatter};
@@ -29,6 +30,7 @@ pub use view::{
     AttachedVolume, Expected, Leaving, LeftOut, MAX_PLACES, MAX_VIEW_NODES, Never, NodeCordon, NodeState, NodeView,
     Place, PodView, Prospect, Stays, Turn, Urgency, View, ViewType,
 };
+pub use windows::{Shut, WEEKDAYS, Window, WindowSet, WindowTask, Windows};
 
 use serde::{Deserialize, Serialize};
 

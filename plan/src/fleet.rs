@@ -11,6 +11,7 @@ mod fragment;
 mod keys;
 mod kubeadm;
 mod machine;
+mod maintenance;
 mod node;
 mod problem;
 mod reach;
@@ -25,6 +26,7 @@ pub use balancer::Balancer;
 pub use kubeadm::{Component, Dns, Etcd, Kubeadm, Kubelet, Patch, Proxy, Volume};
 pub use machine::{ContainerRuntime, Machine, MachineFile, Registry, Swap};
 pub(crate) use machine::{args_over, put_over};
+pub use maintenance::{Maintenance, WeeklyWindow};
 pub use problem::{FleetError, Location, Problem};
 pub use snapshots::Snapshots;
 
@@ -57,6 +59,8 @@ pub struct Fleet {
     pub kubeadm: Option<Kubeadm>,
     /// What becomes of snapshots of its etcd.
     pub snapshots: Snapshots,
+    /// When nodes may be taken out of service for what can be planned; without it at any time.
+    pub maintenance: Option<Maintenance>,
     /// The artifact that a new cluster is left to once it stands, such as what installs a GitOps operator: it is
     /// applied at the end of the bootstrap and never again.
     pub handover: Option<String>,
@@ -128,6 +132,12 @@ impl Fleet {
     /// Whether that machine is one of [`Fleet::balancers`].
     pub fn is_balancer(&self, node: &FleetNode) -> bool {
         self.balancers().iter().any(|machine| machine.name == node.name)
+    }
+
+    /// When that machine may be taken out of service for what can be planned: its group's windows, else the fleet's.
+    pub fn maintenance(&self, node: &FleetNode) -> Option<&Maintenance> {
+        let group = node.group.as_ref().and_then(|name| self.groups.get(name));
+        group.and_then(|group| group.maintenance.as_ref()).or(self.maintenance.as_ref())
     }
 
     /// What that machine is made ready with: the fleet's, its group's over it.
@@ -237,4 +247,6 @@ pub struct Group {
     pub health: Option<toml::Table>,
     /// Over what every machine is made ready with.
     pub machine: Machine,
+    /// In place of the fleet's windows.
+    pub maintenance: Option<Maintenance>,
 }

@@ -24,6 +24,12 @@ text_id! {
 }
 
 text_id! {
+    /// A time zone of the IANA database.
+    ZoneName, "time zone", "1 to 64 letters, digits, '/', '_', '+' and '-', beginning with a letter or digit",
+    |t| named(t, 64, b"/_+-")
+}
+
+text_id! {
     /// A file's permissions; nothing that runs as somebody else.
     FileMode, "file mode", "four octal digits that begin with 0, such as 0644",
     |t| t.len() == 4 && t.starts_with('0') && t.bytes().all(|b| (b'0'..=b'7').contains(&b))
@@ -268,6 +274,8 @@ pub const TIMEOUT_SECONDS: (u64, u64) = (1, 86_400);
 pub const READY_TIMEOUT_SECONDS: (u64, u64) = (1, 2 * 86_400);
 /// How long documents may live by a root's policy: a minute to a year.
 pub const LIFETIME_SECONDS: (u64, u64) = (60, 366 * 86_400);
+/// What a task needs of a maintenance window, of which none is longer than a week unless several meet.
+pub const WINDOW_SECONDS: (u64, u64) = (1, 7 * 86_400);
 /// A snapshot has as many bytes as etcd's data, 2 GiB at most by default: a hundred of them fill a large disk.
 pub const SNAPSHOTS_KEPT: (u64, u64) = (1, 100);
 /// Ten years.
@@ -347,6 +355,7 @@ ranges! {
     timeout_seconds: u64, "a time limit", TIMEOUT_SECONDS;
     ready_timeout_seconds: u64, "timeout_seconds", READY_TIMEOUT_SECONDS;
     lifetime_seconds: u64, "a lifetime", LIFETIME_SECONDS;
+    window_seconds: u64, "seconds of a window", WINDOW_SECONDS;
     snapshots_kept: u32, "snapshots that are kept", SNAPSHOTS_KEPT;
     snapshot_days: u32, "days that a snapshot is kept", SNAPSHOT_DAYS;
 }

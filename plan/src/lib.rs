@@ -39,3 +39,4 @@ pub mod update;
 pub mod version;
 pub mod written;
 pub mod yaml;
+pub mod zone;

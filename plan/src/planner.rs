@@ -36,14 +36,19 @@ mod stop;
 mod task;
 mod update;
 mod update_obstacle;
+mod window_obstacle;
+mod windows;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 pub use claim::{Claim, NodeClaim};
 pub use dead::left_alone;
 pub use earlier::{Earlier, Fate, OpenPlan, Unproved};
 pub use intent::{
-    Accepted, Continues, Intent, Inventory, InventoryNode, Numbering, OpenedSnapshot, Quarantined, RunningPlan,
+    Accepted, Begins, Continues, Intent, Inventory, InventoryNode, Numbering, OpenedSnapshot, Quarantined, RunningPlan,
     Selection,
 };
 pub use obstacle::{Obstacle, PlanError};
@@ -52,12 +57,14 @@ pub use read::listed;
 pub use stop::stop;
 pub use update::files;
 pub use update_obstacle::UpdateObstacle;
+pub use window_obstacle::WindowObstacle;
 
 use crate::{
-    document::{Artifact, NodeObject, Plan, PlanKind, PlanRef, PlanType, Roster, Strategy, Target, Task},
+    document::{Artifact, NodeObject, Plan, PlanKind, PlanRef, PlanType, Roster, Strategy, Target, Task, Windows},
     fleet::Fleet,
     id::{ArtifactName, NodeName},
     step::Step,
+    timestamp::Timestamp,
     trust::MAX_KEPT_VALID,
 };
 use distribution::Lifecycle;
@@ -88,6 +95,10 @@ struct Draft {
     /// The plan that it goes on with.
     continues: Option<PlanRef>,
     obstacles: Vec<Obstacle>,
+    /// The maintenance windows that it keeps, where it waits for some.
+    windows: Option<Windows>,
+    /// When it ends, where that is later than usual for their sake.
+    expires: Option<Timestamp>,
 }
 
 /// Makes the plan for an intent and the preview of it.
@@ -153,6 +164,7 @@ pub fn plan(
         draft.obstacles.push(Obstacle::TooManyRunning { found: kept, limit: MAX_KEPT_VALID });
     }
     let targets = targets(request, &mut draft);
+    windows::keep(request, kind, &mut draft);
     if !draft.obstacles.is_empty() {
         return Err(PlanError(draft.obstacles));
     }
@@ -228,7 +240,7 @@ fn finish(
         roster: numbering.roster,
         created,
         not_before: created,
-        expires: created.plus(std::time::Duration::from_secs(numbering.lifetime_seconds)),
+        expires: draft.expires.unwrap_or(created.plus(Duration::from_secs(numbering.lifetime_seconds))),
         keeps_valid: fates
             .iter()
             .filter(|fate| fate.goes_on())
@@ -243,6 +255,7 @@ fn finish(
             soak_seconds: policy.soak_seconds,
             lease_seconds: policy.lease_seconds,
         },
+        windows: draft.windows,
         tasks: draft.tasks,
     };
     (plan, preview)

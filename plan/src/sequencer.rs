@@ -29,18 +29,19 @@ mod view;
 mod wait;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     ops::RangeInclusive,
 };
 
 pub use budget::Unavailable;
+pub use gate::WINDOW_MARGIN;
 pub use observation::{ClusterNode, Cordon, CordonOwner, Hold, NodeEvent, Standing};
 pub use status::{RolloutAction, RolloutStatus, TaskStatus};
 pub use view::{Grant, OpenGrant, Quarantine, RolloutState, RolloutView, TaskState, TaskView};
 pub use wait::{Reason, Wait};
 
 use crate::{
-    document::{Roster, RosterNode, RosterStatus},
+    document::{PlanKind, Roster, RosterNode, RosterStatus},
     entry::Entry,
     health::{Verdict, Vitals},
     id::{BootId, Digest, Epoch, Fingerprint, NodeName},
@@ -90,6 +91,8 @@ pub struct Sequencer {
     /// Failures that still need their quarantine entry.
     quarantine_due: BTreeMap<(NodeName, Version), String>,
     holds: BTreeMap<NodeName, (Hold, Timestamp)>,
+    /// How long nodes were away for plans of that kind, the latest last.
+    away: BTreeMap<(NodeName, PlanKind), VecDeque<u64>>,
     nodes: BTreeMap<NodeName, Seen>,
     /// Who is unavailable, but for the nodes in `unlooked`, of which something changed; empty between two calls.
     unavailable: BTreeMap<NodeName, Unavailable>,
@@ -132,6 +135,7 @@ impl Sequencer {
             misconfigured: BTreeSet::new(),
             quarantine_due: BTreeMap::new(),
             holds: BTreeMap::new(),
+            away: BTreeMap::new(),
             nodes: BTreeMap::new(),
             unavailable: BTreeMap::new(),
             unlooked: BTreeSet::new(),
@@ -265,6 +269,13 @@ impl Sequencer {
     /// The nodes that count as unavailable now, each with its first reason.
     pub fn unavailable(&self) -> &BTreeMap<NodeName, Unavailable> {
         &self.unavailable
+    }
+
+    /// How long that node was away at most when plans of these kinds were at work on it lately, in seconds: from the
+    /// grant that took it out of service to the receipt that it was back.
+    pub fn away(&self, node: &NodeName) -> BTreeMap<PlanKind, u64> {
+        let of_node = self.away.iter().filter(|((name, _), _)| name == node);
+        of_node.filter_map(|((_, kind), away)| Some((*kind, away.iter().copied().max()?))).collect()
     }
 
     /// The nodes that Hostler made unschedulable and did not make schedulable again.

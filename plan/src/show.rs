@@ -11,6 +11,7 @@ mod plan;
 mod root;
 mod roster;
 mod tasks;
+mod windows;
 
 pub use admission::admission;
 pub use decision::decision;

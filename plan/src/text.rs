@@ -33,6 +33,26 @@ pub fn age(seconds: u64) -> String {
     }
 }
 
+/// A time that is ahead, as people say it: in minutes where it is near, in tens of them and in hours where it is not, so
+/// that it is not another text every minute.
+pub fn until(seconds: u64) -> String {
+    let minutes = seconds.div_ceil(60);
+    match minutes {
+        0 => "1 min".to_owned(),
+        m if m <= 60 => format!("{m} min"),
+        m if m <= 24 * 60 => {
+            let m = m.next_multiple_of(10);
+            let (hours, rest) = (m / 60, m % 60);
+            if rest == 0 { format!("{hours} h") } else { format!("{hours} h {rest} min") }
+        }
+        m => {
+            let h = m.div_ceil(60);
+            let (days, rest) = (h / 24, h % 24);
+            if rest == 0 { format!("{days} d") } else { format!("{days} d {rest} h") }
+        }
+    }
+}
+
 /// Lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";

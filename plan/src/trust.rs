@@ -21,6 +21,7 @@ mod shape;
 mod state;
 mod threshold;
 mod view;
+mod windows;
 
 pub use admission::{admission, check_token, enrolment};
 pub use amend::{Amendment, amend, check_next, differences};
@@ -40,6 +41,7 @@ pub use shape::{MAX_CLOSED, MAX_KEPT_VALID};
 pub use state::{Accepted, Continued, Granted, NodeState, OpenPlans, SignedReceipt, Start};
 pub use threshold::{Duty, SignedBy, check_signer, counted, threshold};
 pub use view::view;
+pub use windows::MAX_WINDOWS;
 
 use std::{sync::Arc, time::Duration};
 

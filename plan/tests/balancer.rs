@@ -17,7 +17,7 @@ use hostler_plan::{
     document::{Plan, PlanKind, RosterNode, SignerRole},
     fleet::Fleet,
     id::{Digest, Epoch, Seq},
-    planner::{self, Continues, Earlier, Intent, Inventory, InventoryNode, Numbering, PlanError, Selection},
+    planner::{self, Begins, Continues, Earlier, Intent, Inventory, InventoryNode, Numbering, PlanError, Selection},
     sequencer::{ClusterNode, Standing},
     step::{Step, UnitState},
     timestamp::Timestamp,
@@ -67,6 +67,7 @@ fn plan(fleet: &Fleet, members: &[&str], intent: &Intent) -> Result<Plan, PlanEr
         roster: Digest::of(b"roster"),
         created: now,
         lifetime_seconds: 3600,
+        begins: Begins::AtOnce,
     };
     planner::plan(fleet, &roster, &inventory, &Earlier::default(), intent, &numbering).map(|(plan, _)| plan)
 }

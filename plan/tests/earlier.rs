@@ -7,7 +7,8 @@ use hostler_plan::{
     fleet::Fleet,
     id::{Digest, Epoch, Seq},
     planner::{
-        self, Earlier, Intent, Inventory, InventoryNode, Numbering, OpenPlan, Preview, RunningPlan, Selection, Unproved,
+        self, Begins, Earlier, Intent, Inventory, InventoryNode, Numbering, OpenPlan, Preview, RunningPlan, Selection,
+        Unproved,
     },
     refusal::Refusal,
     sequencer::{ClusterNode, Standing},
@@ -67,6 +68,7 @@ fn reboot(open: &[OpenPlan], unproved: &[Unproved], running: &[RunningPlan]) -> 
         roster: Digest::of(b"roster"),
         created: now().plus(std::time::Duration::from_secs(7200)),
         lifetime_seconds: 3600,
+        begins: Begins::AtOnce,
     };
     let (fleet, _) = Fleet::from_toml(&[("fleet.toml", FLEET)]).unwrap();
     let intent = Intent::Reboot { nodes: Selection::Named(vec![name("w1")]), accept_outage: Vec::new() };

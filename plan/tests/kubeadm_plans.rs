@@ -13,7 +13,7 @@ use hostler_plan::{
     form::Config,
     id::{Digest, Epoch, NodeName, Seq},
     planner::{
-        self, Accepted, Earlier, Intent, Inventory, InventoryNode, Numbering, PlanError, Quarantined, Selection,
+        self, Accepted, Begins, Earlier, Intent, Inventory, InventoryNode, Numbering, PlanError, Quarantined, Selection,
     },
     sequencer::{ClusterNode, Standing},
     step::Step,
@@ -73,6 +73,7 @@ fn plan(fleet: &Fleet, members: &[&str], intent: &Intent) -> Result<Plan, PlanEr
         roster: Digest::of(b"roster"),
         created: now,
         lifetime_seconds: 3600,
+        begins: Begins::AtOnce,
     };
     planner::plan(fleet, &roster, &inventory, &Earlier::default(), intent, &numbering).map(|(plan, _)| plan)
 }

@@ -10,8 +10,8 @@ use hostler_plan::{
     fleet::Fleet,
     id::{Digest, Epoch, NodeName, Seq},
     planner::{
-        self, Accepted, Earlier, Intent, Inventory, InventoryNode, Numbering, Obstacle, PhaseName, PlanError, Preview,
-        Quarantined, Selection,
+        self, Accepted, Begins, Earlier, Intent, Inventory, InventoryNode, Numbering, Obstacle, PhaseName, PlanError,
+        Preview, Quarantined, Selection,
     },
     sequencer::{ClusterNode, Standing},
     step::ClusterRole,
@@ -99,6 +99,7 @@ impl Case {
             roster: Digest::of(b"roster"),
             created: now,
             lifetime_seconds: 3600,
+            begins: Begins::AtOnce,
         };
         let earlier = Earlier { coordinator_on: self.coordinator_on.clone(), ..Earlier::default() };
         planner::plan(&self.fleet, &roster, &inventory, &earlier, &self.intent, &numbering).map(|(_, preview)| preview)

@@ -9,7 +9,7 @@ use hostler_plan::{
     document::{Plan, PlanKind, RosterNode, SignerRole},
     fleet::Fleet,
     id::{Digest, Epoch, NodeName, Seq},
-    planner::{self, Earlier, Intent, Inventory, InventoryNode, Numbering, PlanError, Preview, Selection},
+    planner::{self, Begins, Earlier, Intent, Inventory, InventoryNode, Numbering, PlanError, Preview, Selection},
     sequencer::{ClusterNode, Standing},
     step::Step,
     timestamp::Timestamp,
@@ -87,6 +87,7 @@ fn plan(fleet: &Fleet, pending: Vec<Pending>, outside: &[&str]) -> Result<(Plan,
         roster: Digest::of(b"roster"),
         created: now(),
         lifetime_seconds: 3600,
+        begins: Begins::AtOnce,
     };
     let accept_outage = fleet.servers().iter().map(|n| n.name.clone()).collect();
     let intent = Intent::Update { nodes: Selection::All, pending, accept_outage };

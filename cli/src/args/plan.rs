@@ -15,7 +15,7 @@ use super::{
     leave::{RemoveArgs, ReplaceArgs},
     members::Listing,
     value::duration,
-    which::{Consent, ManyNodes, NodesArgs, Outage, SomeNodes},
+    which::{Begin, Consent, ManyNodes, NodesArgs, Outage, SomeNodes},
 };
 
 /// `hostler plan …`
@@ -185,6 +185,8 @@ pub struct UpgradeArgs {
     pub consent: Consent,
     #[command(flatten)]
     pub outage: Outage,
+    #[command(flatten)]
+    pub begin: Begin,
 }
 
 /// Which nodes, and how patiently.
@@ -226,6 +228,8 @@ pub struct RenewArgs {
     pub within: Duration,
     #[command(flatten)]
     pub outage: Outage,
+    #[command(flatten)]
+    pub begin: Begin,
 }
 
 /// Which nodes are configured, and how.
@@ -238,6 +242,8 @@ pub struct ConfigureArgs {
     pub drain: bool,
     #[command(flatten)]
     pub outage: Outage,
+    #[command(flatten)]
+    pub begin: Begin,
 }
 
 /// Whose cordons become Hostler's, and why.
@@ -283,6 +289,8 @@ pub struct RebootArgs {
     pub consent: Consent,
     #[command(flatten)]
     pub outage: Outage,
+    #[command(flatten)]
+    pub begin: Begin,
 }
 
 impl From<Consent> for Allowed {
@@ -304,11 +312,20 @@ pub struct PlanRequest {
     pub consent: Consent,
     /// For a plan that brings nodes in, which of those that wait may be listed for it. No other plan lists anybody.
     pub listing: Option<Listing>,
+    /// Begins at once, whatever the fleet file's maintenance windows are.
+    pub at_once: bool,
 }
 
 impl From<Intent> for PlanRequest {
     fn from(intent: Intent) -> Self {
-        Self { intent, needs_file: true, drain_timeout: None, consent: Consent::default(), listing: None }
+        Self {
+            intent,
+            needs_file: true,
+            drain_timeout: None,
+            consent: Consent::default(),
+            listing: None,
+            at_once: false,
+        }
     }
 }
 
@@ -328,7 +345,7 @@ impl From<UpgradeArgs> for PlanRequest {
         let accepted =
             Accepted { outage: args.outage.accept_outage, removed_apis: args.accept_removed_api.into_iter().collect() };
         let intent = Intent::Upgrade { to: args.to, nodes: selection(args.nodes), quarantined, accepted };
-        Self { consent: args.consent, ..intent.into() }
+        Self { consent: args.consent, at_once: args.begin.now, ..intent.into() }
     }
 }
 
@@ -363,14 +380,16 @@ impl From<RenewArgs> for PlanRequest {
         let (least, most) = form::WITHIN_DAYS;
         let within_days = args.within.as_secs().div_ceil(86_400).clamp(least, most);
         let (nodes, accept_outage) = (selection(args.nodes.nodes), args.outage.accept_outage);
-        Intent::RenewCertificates { nodes, within_days, accept_outage }.into()
+        let intent = Intent::RenewCertificates { nodes, within_days, accept_outage };
+        Self { at_once: args.begin.now, ..intent.into() }
     }
 }
 
 impl From<ConfigureArgs> for PlanRequest {
     fn from(args: ConfigureArgs) -> Self {
         let (nodes, accept_outage) = (selection(args.nodes.nodes), args.outage.accept_outage);
-        Intent::Configure { nodes, drains: args.drain, accept_outage }.into()
+        let intent = Intent::Configure { nodes, drains: args.drain, accept_outage };
+        Self { at_once: args.begin.now, ..intent.into() }
     }
 }
 
@@ -421,7 +440,7 @@ impl From<RebootArgs> for PlanRequest {
     fn from(args: RebootArgs) -> Self {
         let nodes = selection(args.nodes.nodes);
         let intent = Intent::Reboot { nodes, accept_outage: args.outage.accept_outage };
-        Self { consent: args.consent, ..intent.into() }
+        Self { consent: args.consent, at_once: args.begin.now, ..intent.into() }
     }
 }
 

@@ -7,7 +7,7 @@ use hostler_plan::id::NodeName;
 
 use super::{
     plan::PlanOptions,
-    which::{Consent, Outage},
+    which::{Begin, Consent, Outage},
 };
 
 /// `hostler update …`
@@ -43,6 +43,8 @@ pub struct UpdateOsArgs {
     pub consent: Consent,
     #[command(flatten)]
     pub outage: Outage,
+    #[command(flatten)]
+    pub begin: Begin,
     #[command(flatten)]
     pub options: PlanOptions,
     /// Do not ask before a plan is signed

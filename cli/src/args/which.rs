@@ -47,6 +47,14 @@ pub struct Consent {
     pub explain: bool,
 }
 
+/// Whether maintenance windows are waited for.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Begin {
+    /// Begin at once, whatever the maintenance windows of the fleet file are; it stands in the signed plan
+    #[arg(long)]
+    pub now: bool,
+}
+
 /// Consent to an outage.
 #[derive(Debug, Clone, Args)]
 pub struct Outage {

@@ -148,7 +148,8 @@ async fn compile(
     }
     let explain = request.consent.explain;
     let allowed = request.consent.into();
-    let compiled = plan::compile_under(admin, &fleet, &request.intent, &allowed, options.lifetime, next, now()).await?;
+    let times = plan::Times { lifetime: options.lifetime, at_once: request.at_once };
+    let compiled = plan::compile_under(admin, &fleet, &request.intent, &allowed, times, next, now()).await?;
     if let Some(pods) = &compiled.pods {
         if explain && pods.check().is_err() {
             note(&pods.preview.text(true));

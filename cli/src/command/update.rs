@@ -45,7 +45,7 @@ async fn os(context: &Context, args: UpdateOsArgs) -> Result<(), Error> {
     note(&format!("brings {} here, {:.1} MB", count(wanted.len(), "package"), bytes as f64 / 1e6));
     artifact::bring(&wanted, args.packages.as_deref(), &context.profile.kept_artifacts())?;
     let intent = Intent::Update { nodes: selection(&args), pending, accept_outage: args.outage.accept_outage };
-    let request = PlanRequest { consent: args.consent, ..intent.into() };
+    let request = PlanRequest { consent: args.consent, at_once: args.begin.now, ..intent.into() };
     let how = Run { options: args.options, out: None, yes: args.yes, no_watch: args.no_watch, artifacts: None };
     plans::run_request(context, request, how).await.map(drop)
 }

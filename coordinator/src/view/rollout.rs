@@ -22,7 +22,8 @@ pub(crate) struct RolloutSummary {
     pub kind: PlanKind,
     pub title: String,
     pub state: RolloutState,
-    /// Why it is not running, or of a running one, which node is not well enough for it to go on.
+    /// Why it is not running, or of a running one, which node is not well enough for it to go on, or which window it
+    /// waits for.
     pub reason: String,
     pub tasks: usize,
     pub succeeded: usize,
@@ -257,8 +258,11 @@ fn summary(view: &RolloutView, waits: &[Wait]) -> RolloutSummary {
         kind: view.kind,
         title: view.title.clone(),
         reason: reason(&view.state).unwrap_or_else(|| {
-            let trouble = waits.iter().find(|w| w.plan == view.plan && w.reason.is_trouble());
-            trouble.map(|w| w.reason.to_string()).unwrap_or_default()
+            let own = || waits.iter().filter(|w| w.plan == view.plan);
+            let is_at_work = view.tasks.iter().any(|t| matches!(t.state, TaskState::Granted { .. }));
+            let trouble = own().find(|w| w.reason.is_trouble());
+            let shut = || own().find(|w| matches!(w.reason, Reason::Window { .. })).filter(|_| !is_at_work);
+            trouble.or_else(shut).map(|w| w.reason.to_string()).unwrap_or_default()
         }),
         state: view.state.clone(),
         tasks: view.tasks.len(),

@@ -61,7 +61,10 @@ impl Executor {
         // After a restart a task has no lease until it is renewed.
         let lease = Lease::none(plan.document().strategy.lease_seconds);
         let receipts = begun.receipts.iter().map(|stored| stored.0.clone()).collect();
-        let granted = Granted::new(begun.plan, begun.task.clone(), receipts);
+        let mut granted = Granted::new(begun.plan, begun.task.clone(), receipts);
+        if !running.intents.is_empty() {
+            granted.begin();
+        }
         let task = RunningTask {
             plan: begun.plan,
             task: begun.task.clone(),
@@ -208,6 +211,7 @@ impl Executor {
                 let boot_id = self.context.control.host.boot_id()?;
                 let at = self.context.control.host.now();
                 journal::write(&self.context.disk, &mut work.running, Record::Intent { step: index, boot_id, at })?;
+                work.granted.begin();
                 let applied = self.step_context(work, index).and_then(|mut context| {
                     steps::action(step).apply(&mut context)?;
                     let detail = steps::action(step).verify(&mut context)?;

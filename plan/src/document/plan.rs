@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    document::Windows,
     form,
     id::{Arch, ArtifactName, Digest, Epoch, Fingerprint, FleetId, MachineId, NodeName, Seq, TaskId},
     step::Step,
@@ -55,6 +56,9 @@ pub struct Plan {
     pub node_objects: Vec<NodeObject>,
     pub artifacts: Vec<Artifact>,
     pub strategy: Strategy,
+    /// The fleet's maintenance windows. Written only where there are some, in a plan of a kind that waits for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows: Option<Windows>,
     /// In an order that respects every `after`.
     pub tasks: Vec<Task>,
 }
@@ -185,6 +189,27 @@ impl PlanKind {
             | PlanKind::Restore
             | PlanKind::Configure
             | PlanKind::Update => false,
+        }
+    }
+
+    /// Whether it begins with a node only within the fleet's maintenance windows: what disrupts and can be planned. What
+    /// takes out of danger, repairs, or lets nodes in or out is done when a person asks for it.
+    pub fn waits_for_windows(self) -> bool {
+        match self {
+            PlanKind::Upgrade | PlanKind::Reboot | PlanKind::Configure | PlanKind::Update => true,
+            PlanKind::Check
+            | PlanKind::Bootstrap
+            | PlanKind::Join
+            | PlanKind::Drain
+            | PlanKind::Uncordon
+            | PlanKind::Dead
+            | PlanKind::Baseline
+            | PlanKind::Remove
+            | PlanKind::Replace
+            | PlanKind::Inspect
+            | PlanKind::Snapshot
+            | PlanKind::Restore
+            | PlanKind::Stop => false,
         }
     }
 

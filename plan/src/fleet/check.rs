@@ -14,8 +14,8 @@ use crate::{
 use super::{
     ApiAddress, ArtifactKind, Canary, ContainerRuntime, Fleet, FleetNode, FleetPolicy, Group, Kubeadm, artifact,
     balancer,
-    fragment::{GroupFragment, Merged},
-    kubeadm, machine, node,
+    fragment::Merged,
+    kubeadm, machine, maintenance, node,
     problem::{At, FleetError, Found, Location, Problem, nearest, or_nearest},
     reach::{self, Places},
     snapshots, version,
@@ -38,12 +38,14 @@ pub(super) fn fleet(merged: Merged, artifacts_are: Artifacts) -> Result<(Fleet, 
     let distribution = distribution(&mut found, merged.distribution.as_ref());
     let fleet_version = fleet_version(&mut found, merged.version.as_ref(), distribution);
     let api = api(&mut found, merged.api.as_ref());
-    let groups = groups(&mut found, &merged.groups);
+    let groups = groups(&mut found, &merged);
     let machine = merged.machine.as_ref().map(|written| machine::machine(&mut found, "[machine]", written));
     let kubeadm = kubeadm(&mut found, &merged, distribution);
     let nodes = node::nodes(&mut found, &merged.nodes, &groups);
     let policy = policy(&mut found, &merged, &nodes);
     let snapshots = snapshots::snapshots(&mut found, merged.snapshots.as_ref());
+    let maintenance = merged.maintenance.as_ref();
+    let maintenance = maintenance.and_then(|w| maintenance::maintenance(&mut found, "[maintenance]", w, None));
     let artifacts = artifact::check(&mut found, &merged.artifacts, distribution);
     match (name, distribution, fleet_version, api, found.errors.is_empty()) {
         (Some(name), Some(distribution), Some(version), Some(api), true) => {
@@ -60,6 +62,7 @@ pub(super) fn fleet(merged: Merged, artifacts_are: Artifacts) -> Result<(Fleet, 
                 machine,
                 kubeadm,
                 snapshots,
+                maintenance,
                 balancer: balancer::balancer(&mut found, merged.balancer.as_ref()),
                 handover: merged.handover.as_ref().map(|at| at.value.manifest.clone()),
             };
@@ -137,9 +140,9 @@ fn foreign_keys(found: &mut Found, fleet: &Fleet, location: &Location) {
     }
 }
 
-fn groups(found: &mut Found, written: &BTreeMap<String, At<GroupFragment>>) -> BTreeMap<String, Group> {
+fn groups(found: &mut Found, merged: &Merged) -> BTreeMap<String, Group> {
     let mut groups = BTreeMap::new();
-    for (name, At { value, location }) in written {
+    for (name, At { value, location }) in &merged.groups {
         if let Some(Err(error)) = value.health.as_ref().map(Thresholds::from_table) {
             found.missing(&format!("group {name}: {error}"));
         }
@@ -147,7 +150,13 @@ fn groups(found: &mut Found, written: &BTreeMap<String, At<GroupFragment>>) -> B
             let written = At { value, location: location.clone() };
             machine::machine(found, &format!("[groups.{name}.machine]"), &written)
         });
-        groups.insert(name.clone(), Group { health: value.health.clone(), machine: machine.unwrap_or_default() });
+        let maintenance = value.maintenance.clone().and_then(|value| {
+            let written = At { value, location: location.clone() };
+            let table = format!("[groups.{name}.maintenance]");
+            maintenance::maintenance(found, &table, &written, merged.maintenance.as_ref())
+        });
+        let machine = machine.unwrap_or_default();
+        groups.insert(name.clone(), Group { health: value.health.clone(), machine, maintenance });
     }
     groups
 }

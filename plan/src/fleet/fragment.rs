@@ -10,6 +10,7 @@ use super::{
     keys,
     kubeadm::KubeadmFragment,
     machine::MachineFragment,
+    maintenance::MaintenanceFragment,
     node::NodeFragment,
     problem::{At, FleetError, Location, Problem},
     snapshots::SnapshotsFragment,
@@ -35,6 +36,7 @@ struct Fragment {
     machine: Option<Spanned<MachineFragment>>,
     kubeadm: Option<Spanned<KubeadmFragment>>,
     snapshots: Option<Spanned<SnapshotsFragment>>,
+    maintenance: Option<Spanned<MaintenanceFragment>>,
     handover: Option<Spanned<HandoverFragment>>,
     balancer: Option<Spanned<BalancerFragment>>,
 }
@@ -96,6 +98,7 @@ pub(super) struct ArtifactFragment {
 pub(super) struct GroupFragment {
     pub health: Option<toml::Table>,
     pub machine: Option<MachineFragment>,
+    pub maintenance: Option<MaintenanceFragment>,
 }
 
 /// One of its words; a file of before says whether.
@@ -137,6 +140,7 @@ pub(super) struct Merged {
     pub machine: Option<At<MachineFragment>>,
     pub kubeadm: Option<At<KubeadmFragment>>,
     pub snapshots: Option<At<SnapshotsFragment>>,
+    pub maintenance: Option<At<MaintenanceFragment>>,
     pub handover: Option<At<HandoverFragment>>,
     pub balancer: Option<At<BalancerFragment>>,
 }
@@ -214,6 +218,7 @@ impl Merged {
         put(&mut self.machine, file, text, new.machine);
         put(&mut self.kubeadm, file, text, new.kubeadm);
         put(&mut self.snapshots, file, text, new.snapshots);
+        put(&mut self.maintenance, file, text, new.maintenance);
         put(&mut self.handover, file, text, new.handover);
         put(&mut self.balancer, file, text, new.balancer);
     }

@@ -19,6 +19,7 @@ const TOP: &[&str] = &[
     "machine",
     "kubeadm",
     "snapshots",
+    "maintenance",
     "handover",
     "balancer",
 ];
@@ -52,7 +53,7 @@ const ARTIFACT: &[&str] = &[
     "size",
 ];
 const NODE: &[&str] = &["name", "role", "arch", "first", "address", "labels", "taints", "kubelet_args", "group"];
-const GROUP: &[&str] = &["health", "machine"];
+const GROUP: &[&str] = &["health", "machine", "maintenance"];
 const MACHINE: &[&str] = &[
     "modules",
     "sysctl",
@@ -66,6 +67,8 @@ const MACHINE: &[&str] = &[
     "kubelet_args",
 ];
 const SNAPSHOTS: &[&str] = &["keep", "days", "to"];
+const MAINTENANCE: &[&str] = &["zone", "windows"];
+const WINDOW: &[&str] = &["days", "start", "end", "length"];
 const BALANCER: &[&str] = &["address", "interface", "router_id", "nodes"];
 const HANDOVER: &[&str] = &["manifest"];
 const FILE: &[&str] = &["mode", "content"];
@@ -134,9 +137,11 @@ pub(super) fn unknown(file: &str, text: &str, document: &DeTable<'_>) -> Vec<Pro
                 for group in groups.values().filter_map(|g| g.get_ref().as_table()) {
                     check(group, GROUP, "a group");
                     below(group, "machine").into_iter().for_each(|t| machine(t, &mut check));
+                    below(group, "maintenance").into_iter().for_each(|t| maintenance(t, &mut check));
                 }
             }
             ("machine", DeValue::Table(table)) => machine(table, &mut check),
+            ("maintenance", DeValue::Table(table)) => maintenance(table, &mut check),
             ("snapshots", DeValue::Table(table)) => check(table, SNAPSHOTS, "[snapshots]"),
             ("balancer", DeValue::Table(table)) => check(table, BALANCER, "[balancer]"),
             ("handover", DeValue::Table(table)) => check(table, HANDOVER, "[handover]"),
@@ -160,6 +165,13 @@ pub(super) fn unknown_in_lock(file: &str, text: &str, document: &DeTable<'_>) ->
 
 fn below<'t, 'i>(table: &'t DeTable<'i>, key: &str) -> Option<&'t DeTable<'i>> {
     table.get(key)?.get_ref().as_table()
+}
+
+fn maintenance(table: &DeTable<'_>, check: &mut Check<'_>) {
+    check(table, MAINTENANCE, "[maintenance]");
+    if let Some(DeValue::Array(windows)) = table.get("windows").map(Spanned::get_ref) {
+        tables(windows).for_each(|window| check(window, WINDOW, "a window of [maintenance]"));
+    }
 }
 
 fn machine(table: &DeTable<'_>, check: &mut Check<'_>) {

@@ -221,8 +221,8 @@ impl Inventory {
         let holds = sequencer.holds();
         let node = |(node, (connected, condition))| {
             let hold = holds.get(&node).cloned();
-            let verdicts = sequencer.verdicts(&node, now);
-            (node, InventoryNode { connected, condition, enrolment: Vec::new(), hold, verdicts })
+            let (verdicts, away) = (sequencer.verdicts(&node, now), sequencer.away(&node));
+            (node, InventoryNode { connected, condition, enrolment: Vec::new(), hold, verdicts, away })
         };
         let running = sequencer.rollouts().into_iter().filter(|r| !r.state.is_over()).map(|r| RunningPlan {
             plan: PlanRef { seq: r.seq, digest: r.plan },
@@ -248,6 +248,8 @@ pub struct InventoryNode {
     pub hold: Option<Hold>,
     /// Every verdict that is not ok, the worst first.
     pub verdicts: Vec<Verdict>,
+    /// How long it was away at most when plans of these kinds were at work on it lately, in seconds.
+    pub away: BTreeMap<PlanKind, u64>,
 }
 
 impl InventoryNode {
@@ -258,6 +260,7 @@ impl InventoryNode {
         enrolment: Vec::new(),
         hold: None,
         verdicts: Vec::new(),
+        away: BTreeMap::new(),
     };
 }
 
@@ -285,4 +288,14 @@ pub struct Numbering {
     pub created: Timestamp,
     /// From `created` to the plan's expiry; at most what the root's policy allows.
     pub lifetime_seconds: u64,
+    pub begins: Begins,
+}
+
+/// What a plan of a kind that waits for maintenance windows does about them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begins {
+    /// Waits for them, where the fleet file has some; it lives as long as that needs, at most so many seconds.
+    InWindows { most_seconds: u64 },
+    /// Nothing: a person wants it now.
+    AtOnce,
 }

@@ -10,7 +10,7 @@ use crate::{
     version::{Version, way},
 };
 
-use super::UpdateObstacle;
+use super::{UpdateObstacle, WindowObstacle};
 
 /// Why there is no plan: everything that stands in the way, one sentence a line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -261,6 +261,7 @@ pub enum Obstacle {
     },
     /// Of an update of machines' systems.
     Update(UpdateObstacle),
+    Window(WindowObstacle),
     /// A plan of the future's numbering.
     NotTheNext {
         seq: Seq,
@@ -490,6 +491,7 @@ impl fmt::Display for Obstacle {
                 )
             }
             Obstacle::Update(why) => why.fmt(f),
+            Obstacle::Window(why) => why.fmt(f),
             Obstacle::NotTheNext { seq, running } => {
                 write!(f, "plan {running} is running, and {seq} is not higher; number the plan anew")
             }

@@ -57,6 +57,7 @@ pub fn listed(roster: &Roster) -> Fleet {
         machine: Machine::default(),
         kubeadm: None,
         snapshots: Snapshots::default(),
+        maintenance: None,
         handover: None,
         balancer: None,
     }

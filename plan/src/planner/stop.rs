@@ -41,6 +41,7 @@ pub fn stop(roster: &Roster, numbering: &Numbering, ended: &[PlanRef], kept: &[P
         node_objects: Vec::new(),
         artifacts: Vec::new(),
         strategy: Strategy { max_unavailable: 1, soak_seconds: 0, lease_seconds: 60 },
+        windows: None,
         tasks: Vec::new(),
     }
 }

@@ -126,6 +126,8 @@ pub(super) fn deadline(s: &Sequencer, now: Timestamp) -> Option<Timestamp> {
         TaskState::Waiting | TaskState::Expired { .. } | TaskState::Ended { .. } => None,
     });
     let plans = s.rollouts.open().flat_map(|(_, r)| [r.plan.not_before, r.plan.expires]);
+    let windows = s.rollouts.open().filter_map(|(_, r)| r.plan.windows.as_ref());
+    let windows = windows.flat_map(|windows| windows.windows().map(|window| window.from));
     let health = s.rollouts.open().flat_map(|(_, r)| health::deadlines(s, now, r)).chain(health::all_heard_by(s));
-    leases.chain(plans.chain(health).filter(|t| *t > now)).min()
+    leases.chain(plans.chain(windows).chain(health).filter(|t| *t > now)).min()
 }

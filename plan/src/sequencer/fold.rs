@@ -141,6 +141,9 @@ fn new_roster(s: &mut Sequencer, roster: Roster) {
     s.roster = Some(roster);
     s.keys = s.active().map(|n| (n.name.clone(), n.key.fingerprint())).collect();
     let heard = |node: &NodeName| s.nodes.get(node).is_some_and(|seen| seen.reported.is_some());
+    // Another machine takes another time.
+    let keys = &s.keys;
+    s.away.retain(|(node, _), _| before.get(node) == keys.get(node));
     s.unheard = s.keys.keys().filter(|node| !heard(node)).cloned().collect();
     s.unlooked.extend(before.into_keys());
     s.unlooked.extend(s.keys.keys().cloned());
@@ -183,8 +186,12 @@ fn granted(s: &mut Sequencer, plan: &Digest, task: &TaskId, grant: Grant, baseli
     if s.rollouts.at(arrival).tasks()[task].state != TaskState::Waiting {
         return;
     }
+    let since = grant.since;
     set_state(s, arrival, task, TaskState::Granted { grant });
     let Some(r) = s.rollouts.get_mut(plan) else { return };
+    if r.plan.tasks[task].disrupts {
+        r.began.entry(r.plan.tasks[task].subject.clone()).or_insert(since);
+    }
     r.set_progress(task, None);
     if let Some(baseline) = baseline {
         // A task that is granted again was disrupted by the first grant perhaps: how the node was before that counts.
@@ -232,10 +239,28 @@ fn new_receipt(s: &mut Sequencer, now: Timestamp, receipt: &Receipt) {
             r.good.remove(&subject);
         }
     }
+    note_away(s, now, arrival, &subject);
     // A drain that saw beforehand that it cannot work began no step and left no cordon.
     let untouched = receipt.steps.is_empty() && !receipt.outcome.is_success();
     if !untouched && !matches!(receipt.outcome, Outcome::Refused { .. }) {
         note_cordon(s, now, arrival, task, receipt.outcome.is_success());
+    }
+}
+
+/// How many times are kept of a node and kind: what took long once, and is long past, counts no more.
+const MAX_AWAY: usize = 5;
+
+/// Remembers how long a node was away, once it is back from a kind of plan that waits for windows.
+fn note_away(s: &mut Sequencer, now: Timestamp, arrival: Arrival, subject: &NodeName) {
+    let r = s.rollouts.at(arrival);
+    let Some(began) = r.began.get(subject).filter(|_| r.plan.kind.waits_for_windows() && r.is_done(subject)) else {
+        return;
+    };
+    let seconds = now.since(*began).as_secs();
+    let away = s.away.entry((subject.clone(), r.plan.kind)).or_default();
+    away.push_back(seconds);
+    if away.len() > MAX_AWAY {
+        away.pop_front();
     }
 }
 

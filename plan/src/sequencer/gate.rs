@@ -3,10 +3,11 @@
 use std::{
     cell::OnceCell,
     collections::{BTreeMap, BTreeSet},
+    time::Duration,
 };
 
 use crate::{
-    document::{PlanKind, RosterNode, Task},
+    document::{PlanKind, RosterNode, Shut, Task},
     health::Verdict,
     id::{BootId, NodeName, Seq},
     quorum::Quorum,
@@ -191,6 +192,7 @@ pub(super) fn task_gate(
     target_gate(s, rollout, task)?;
     quarantine_gate(s, rollout, task)?;
     let boot = connected(s, &task.node).ok_or_else(|| not_connected(s, &task.node, by_another(s, rollout, task)))?;
+    window_gate(availability.now, rollout, i)?;
     if task.disrupts && !begun {
         disruption_gate(s, availability, (arrival, rollout), task)?;
     } else if !matches!(rollout.plan.kind, PlanKind::Check | PlanKind::Dead) {
@@ -204,6 +206,22 @@ pub(super) fn task_gate(
         return Err(Reason::NodeBusy { node: task.node.clone(), limit: s.settings.grants_per_node });
     }
     Ok(boot)
+}
+
+/// How much less of a window may be left by a node's clock than by this one: a grant that comes too late by that would
+/// keep its node waiting for the next window.
+pub const WINDOW_MARGIN: Duration = Duration::from_secs(60);
+
+/// A maintenance window is open with enough of it left, where the task begins in one. What was granted before may have
+/// begun in its window, and is finished.
+fn window_gate(now: Timestamp, rollout: &Rollout, i: usize) -> Result<(), Reason> {
+    let (task, record) = (&rollout.plan.tasks[i], &rollout.tasks()[i]);
+    let Some(windows) = rollout.plan.windows.as_ref().filter(|_| !record.was_granted) else { return Ok(()) };
+    let shut = windows.shut(&task.id, now).or_else(|| windows.shut(&task.id, now.plus(WINDOW_MARGIN)));
+    match shut {
+        Some(shut) => Err(Reason::Window { shut: Box::new(Shut { now, ..shut }) }),
+        None => Ok(()),
+    }
 }
 
 /// The performing node is still the one that the plan was signed for.

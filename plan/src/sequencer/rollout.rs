@@ -32,6 +32,8 @@ pub(super) struct Rollout {
     counts: Counts,
     /// Per subject, the indices of the tasks about it, in the plan's order.
     pub subjects: BTreeMap<NodeName, Vec<usize>>,
+    /// When the first disrupting task about each subject was granted first.
+    pub began: BTreeMap<NodeName, Timestamp>,
     /// The nodes that refuse it now, and why.
     pub refused: BTreeMap<NodeName, String>,
     /// How every subject was before it was disrupted first.
@@ -140,6 +142,7 @@ impl Rollout {
             received,
             end: None,
             paused: None,
+            began: BTreeMap::new(),
             refused: BTreeMap::new(),
             baselines: BTreeMap::new(),
             recovered: BTreeSet::new(),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::{
+    document::Shut,
     health::{Regression, Verdict},
     id::{Digest, NodeName, Seq, TaskId},
     quorum::Quorum,
@@ -102,6 +103,10 @@ pub enum Reason {
         version: Version,
         reason: String,
     },
+    /// No maintenance window is open with enough of it left.
+    Window {
+        shut: Box<Shut>,
+    },
     /// Another rollout is at work on that node.
     SubjectBusy {
         node: NodeName,
@@ -182,6 +187,7 @@ impl Reason {
             Reason::NotYetValid { .. } => "not_yet_valid",
             Reason::PlanExpired { .. } => "plan_expired",
             Reason::Quarantined { .. } => "quarantined",
+            Reason::Window { .. } => "window",
             Reason::SubjectBusy { .. } => "subject_busy",
             Reason::Drained { .. } => "drained",
             Reason::CordonedByOther { .. } => "cordoned_by_other",
@@ -268,6 +274,7 @@ impl fmt::Display for Reason {
                 "waits because {node} failed on {version} before ({reason}); release the quarantine, or sign a plan \
                  without {node}"
             ),
+            Reason::Window { shut } => shut.fmt(f),
             Reason::SubjectBusy { node, seq } => write!(f, "waits for plan {seq}, which is at work on {node}"),
             Reason::Drained { node, seq } => {
                 write!(f, "waits because plan {seq} drained {node}; uncordon it to go on, or sign a plan without it")

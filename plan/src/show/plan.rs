@@ -1,6 +1,6 @@
 //! A plan in words.
 
-use super::{Page, predecessors, tasks};
+use super::{Page, predecessors, tasks, windows};
 use crate::{
     document::{Artifact, NodeObject, Plan, PlanKind, PlanType, Strategy, Target},
     id::Digest,
@@ -30,6 +30,7 @@ pub fn plan(plan: &Plan, digest: &Digest) -> String {
         node_objects,
         artifacts,
         strategy,
+        windows,
         tasks,
     } = plan;
     let mut page = Page::new(&super::clean_whole(&format!("plan {seq} ({kind}): {title}")));
@@ -56,6 +57,7 @@ pub fn plan(plan: &Plan, digest: &Digest) -> String {
              {lease_seconds} s"
         ),
     );
+    windows::show(&mut page, windows.as_ref());
     for Target { node, key, arch } in targets {
         page.line("performs", format!("{node}, {arch}, {key}"));
     }

@@ -7,6 +7,7 @@ use crate::{
     id::{Digest, NodeName, TaskId},
     refusal::{Refusal, Refused},
     step::{ClusterRole, MAX_CONSENTS, Step, update},
+    trust::windows::check_windows,
 };
 
 /// Earlier plans that one plan may keep valid beside it. Plans side by side are a drain during a rollout; a fleet with
@@ -40,6 +41,7 @@ pub(super) fn check_shape(roster: &Roster, plan: &Plan) -> Result<(), Refused> {
             return malformed(plan, &format!("expected every task once, found {} again", task.id));
         }
     }
+    check_windows(plan).or_else(|what| malformed(plan, &what))?;
     let at_work: BTreeSet<&NodeName> = plan.tasks.iter().map(|task| &task.node).collect();
     if let Some(idle) = plan.targets.iter().find(|t| !at_work.contains(&t.node)) {
         return malformed(plan, &format!("expected a task for every target, found none for {}", idle.node));
@@ -61,7 +63,7 @@ fn malformed<T>(plan: &Plan, reason: &str) -> Result<T, Refused> {
 /// A stop ends others and does nothing itself.
 fn check_stop(plan: &Plan) -> Result<(), Refused> {
     let (tasks, targets, artifacts) = (plan.tasks.len(), plan.targets.len(), plan.artifacts.len());
-    if tasks + targets + artifacts + plan.node_objects.len() == 0 {
+    if tasks + targets + artifacts + plan.node_objects.len() == 0 && plan.windows.is_none() {
         return Ok(());
     }
     let found = format!("{tasks} tasks, {targets} targets and {artifacts} artifacts");

@@ -42,7 +42,7 @@ use hostler_plan::{
     id::{BootId, Digest, Epoch, NodeName, Seq, TaskId},
     json,
     ledger::{self, Head},
-    planner::{self, Accepted, Earlier, Intent, Inventory, Numbering, OpenPlan, Quarantined, Selection},
+    planner::{self, Accepted, Begins, Earlier, Intent, Inventory, Numbering, OpenPlan, Quarantined, Selection},
     sequencer::{
         ClusterNode, Cordon, CordonOwner, NodeEvent, Reason, Sequencer, Settings, Standing, TaskState, TaskView, Wait,
     },
@@ -361,6 +361,7 @@ impl World {
             roster: self.roster.as_ref().unwrap().digest(),
             created: self.now,
             lifetime_seconds: 86_400,
+            begins: Begins::AtOnce,
         }
     }
 

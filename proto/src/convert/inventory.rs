@@ -31,7 +31,7 @@ impl TryFrom<v1::InventoryReply> for Inventory {
 }
 
 fn node_to_wire((name, state): (NodeName, InventoryNode)) -> v1::InventoryNode {
-    let InventoryNode { connected, condition, enrolment, hold, verdicts } = state;
+    let InventoryNode { connected, condition, enrolment, hold, verdicts, away } = state;
     v1::InventoryNode {
         name: name.to_string(),
         connected,
@@ -42,6 +42,10 @@ fn node_to_wire((name, state): (NodeName, InventoryNode)) -> v1::InventoryNode {
         enrolment,
         hold: hold.map(Into::into),
         verdicts: verdicts.into_iter().map(Into::into).collect(),
+        away: away
+            .into_iter()
+            .map(|(kind, seconds)| v1::Away { kind: v1::PlanKind::from(kind).into(), seconds })
+            .collect(),
     }
 }
 
@@ -62,6 +66,8 @@ fn node_from_wire(node: v1::InventoryNode) -> Result<(NodeName, InventoryNode), 
         enrolment: node.enrolment,
         hold: node.hold.map(TryInto::try_into).transpose()?,
         verdicts: node.verdicts.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+        // Of a kind that a later version knows there is nothing to plan.
+        away: node.away.iter().filter_map(|away| Some((away.kind().try_into().ok()?, away.seconds))).collect(),
     };
     Ok((id("the name of a node", &node.name)?, state))
 }

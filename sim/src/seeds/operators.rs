@@ -7,7 +7,9 @@ use hostler_plan::{
     document::PlanKind,
     entry::Entry,
     id::{Epoch, NodeName, Seq},
-    planner::{self, Accepted, Continues, Earlier, Intent, Inventory, Numbering, OpenPlan, Quarantined, Selection},
+    planner::{
+        self, Accepted, Begins, Continues, Earlier, Intent, Inventory, Numbering, OpenPlan, Quarantined, Selection,
+    },
     sequencer::{Reason, RolloutState, TaskState},
 };
 
@@ -202,6 +204,7 @@ impl World {
             roster: hostler_plan::id::Digest::of(b"roster"),
             created: timestamp(self.now),
             lifetime_seconds: self.fleet.policy.plan_lifetime_seconds,
+            begins: Begins::AtOnce,
         };
         let inventory = Inventory::of(&self.coordinator.sequencer, timestamp(self.now));
         let known = |plan: &&Arc<KnownPlan>| inventory.running.iter().any(|r| r.plan.digest == plan.digest);

@@ -26,7 +26,7 @@ use hostler_plan::{
     id::{Arch, Digest, Epoch, NodeName, Seq, TaskId},
     json,
     planner::{
-        self, Accepted, Earlier, Intent, Inventory, InventoryNode, Numbering, PlanError, Quarantined, Selection,
+        self, Accepted, Begins, Earlier, Intent, Inventory, InventoryNode, Numbering, PlanError, Quarantined, Selection,
     },
     sequencer::{ClusterNode, Standing},
     step::Step,
@@ -317,6 +317,7 @@ impl Stand {
             roster: Digest::of(&json::write(&roster)),
             created: Timestamp::from_unix_milliseconds(world.began_unix_ms + world.now()).whole_seconds(),
             lifetime_seconds: 86_400,
+            begins: Begins::AtOnce,
         };
         drop(world);
         let inventory = Inventory { nodes, ..Inventory::default() };

@@ -16,12 +16,19 @@ pub struct Granted {
     receipts: Vec<Signed>,
     /// The receipts that prove the order, and under which root and roster they did.
     proved: Option<(Basis, Vec<Digest>)>,
+    /// Whether something of the task has begun: no window closes on it then.
+    has_begun: bool,
 }
 
 impl Granted {
     /// Nothing is proved yet.
     pub fn new(plan: Digest, task: TaskId, receipts: Vec<Signed>) -> Self {
-        Self { plan, task, receipts, proved: None }
+        Self { plan, task, receipts, proved: None, has_begun: false }
+    }
+
+    /// Something of the task begins now, or had begun before: whatever window it began in may close.
+    pub fn begin(&mut self) {
+        self.has_begun = true;
     }
 
     /// The plan that holds the task.
@@ -63,8 +70,9 @@ impl NodeState {
     ///
     /// The plan must be held, authentic and fitting under the root and roster that are held, its order proved by
     /// receipts and this node the one that performs the task; it must not be void; and by a clock that is believed
-    /// neither it nor the root has expired, and its time has come. A clock that cannot be right makes a task wait,
-    /// unless the end of the plan is past for certain.
+    /// neither it nor the root has expired, its time has come, and of a task of which nothing has begun the window is
+    /// open, if it has one, with enough of it left. A clock that cannot be right makes a task wait, unless the end of
+    /// the plan is past for certain.
     ///
     /// A task that [`finishes`](Task::finishes) is asked neither for the clock nor whether the plan ended: it puts back
     /// what a task before it is proved to have taken out of service.
@@ -101,8 +109,12 @@ impl NodeState {
                 )));
             }
         };
-        Ok(match plans::begins_later(document, now) {
-            Some(why) => Start::Wait(format!("waits: {why}")),
+        if let Some(why) = plans::begins_later(document, now) {
+            return Ok(Start::Wait(format!("waits: {why}")));
+        }
+        let windows = document.windows.as_ref().filter(|_| !granted.has_begun);
+        Ok(match windows.and_then(|windows| windows.shut(&task.id, now)) {
+            Some(shut) => Start::Wait(shut.to_string()),
             None => Start::Now(plan),
         })
     }
