@@ -150,6 +150,71 @@ fn how_a_kernel_is_started_is_said_for_all_and_for_groups() {
 }
 
 #[test]
+fn every_mistake_of_a_window_has_its_sentence() {
+    let cases = [
+        (
+            "zone = \"Europe/Berln\"",
+            "start = \"22:00\"\nend = \"02:00\"",
+            "found \"Europe/Berln\"; write \"Europe/Berlin\"",
+        ),
+        ("zone = \"+01:00\"", "start = \"22:00\"\nend = \"02:00\"", "write a name of `timedatectl list-timezones`"),
+        ("", "start = \"22:00\"\nend = \"02:00\"", "there is no zone, and a window is measured by the clock on a wall"),
+        (BERLIN, "days = [\"Satrday\"]\nstart = \"22:00\"\nend = \"02:00\"", "found \"Satrday\"; write \"Saturday\""),
+        (BERLIN, "days = [\"weekend\"]\nstart = \"22:00\"\nend = \"02:00\"", "write Monday, Tuesday, Wednesday"),
+        (
+            BERLIN,
+            "days = []\nstart = \"22:00\"\nend = \"02:00\"",
+            "days: expected at least one, found none; leave days out",
+        ),
+        (BERLIN, "start = \"25:00\"\nend = \"02:00\"", "start: expected a time from 00:00 to 23:59, found \"25:00\""),
+        (BERLIN, "start = \"24:00\"\nend = \"02:00\"", "start: expected a time from 00:00 to 23:59, found \"24:00\""),
+        (BERLIN, "start = \"22:00\"\nend = \"2\"", "end: expected a time from 00:00 to 24:00, found \"2\""),
+        (BERLIN, "start = \"22:00\"\nend = \"22:00\"", "write length = \"24h\" where a whole day is meant"),
+        (BERLIN, "start = \"22:00\"\nlength = \"0h\"", "length: expected 1 minute to 7 days"),
+        (BERLIN, "start = \"22:00\"\nlength = \"169h\"", "length: expected 1 minute to 7 days"),
+        (
+            BERLIN,
+            "start = \"22:00\"\nlength = \"4h\"\nend = \"02:00\"",
+            "expected end or length, found both; remove one",
+        ),
+        (BERLIN, "start = \"22:00\"", "expected end or length, found neither"),
+        (
+            BERLIN,
+            "start = \"22:00\"\nends = \"02:00\"",
+            "unknown key \"ends\" in a window of [maintenance]; write \"end\"",
+        ),
+        ("zon = \"UTC\"", "start = \"22:00\"\nend = \"02:00\"", "unknown key \"zon\" in [maintenance]; write \"zone\""),
+    ];
+    for (table, window, expected) in cases {
+        let message =
+            read(&format!("{SMALL}\n[maintenance]\n{table}\n[[maintenance.windows]]\n{window}\n")).expect_err(window);
+        assert!(message.starts_with("fleet.toml:"), "{window}: no place in {message}");
+        assert!(message.contains(expected), "{window}\n  expected: {expected}\n  found: {message}");
+    }
+    for (levels, expected) in [
+        ("[maintenance]\nzone = \"UTC\"\n", "[maintenance]: expected 1 to 32 windows, found 0"),
+        ("[maintenance]\nzone = \"UTC\"\nwindows = []\n", "without it there is no time at which nothing begins"),
+        ("[groups.pis.maintenance]\nzone = \"UTC\"\n", "[groups.pis.maintenance]: expected 1 to 32 windows, found 0"),
+        (
+            "[groups.pis.maintenance]\nwindows = [{ start = \"22:00\", end = \"02:00\" }]\n",
+            "[groups.pis.maintenance]: there is no zone",
+        ),
+    ] {
+        let message = read(&format!("{SMALL}\n{levels}")).expect_err(levels);
+        assert!(message.contains(expected), "{levels}\n  expected: {expected}\n  found: {message}");
+    }
+    // A group takes from the fleet what it does not say itself.
+    let both = format!(
+        "{SMALL}\n[maintenance]\n{BERLIN}\nwindows = [{{ start = \"22:00\", end = \"02:00\" }}]\n\
+         [groups.pis.maintenance]\nzone = \"asia/tokyo\"\n"
+    );
+    let group = read(&both).unwrap().0.groups["pis"].maintenance.clone().unwrap();
+    assert_eq!((group.zone.name().as_str(), group.windows[0].minutes), ("Asia/Tokyo", 240));
+}
+
+const BERLIN: &str = "zone = \"Europe/Berlin\"";
+
+#[test]
 fn an_even_number_of_servers_is_a_warning() {
     let (_, warnings) = read(&SMALL.replacen("role = \"worker\"", "role = \"server\"", 1)).unwrap();
     assert!(warnings[0].message.starts_with("2 servers keep a majority"), "{warnings:?}");

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use hostler_fixtures::{self as made, key, public};
 use hostler_plan::{
-    document::{Admission, Decision, Plan, PlanKind, Root, Roster, SignerRole},
+    document::{Admission, Decision, Plan, PlanKind, Root, Roster, SignerRole, Window, WindowSet, WindowTask, Windows},
     id::Digest,
     json, show,
     step::{ClusterRole, Step},
@@ -301,6 +301,10 @@ fn plan() -> Plan {
     let (node, name) = (plan.tasks[0].subject.clone(), made::name("s1.example.org"));
     plan.node_objects.push(hostler_plan::document::NodeObject { node, name, machine_id });
     plan.artifacts.push(made::artifact("k3s-aarch64", b"k3s"));
+    let window = Window { from: now(), until: plan.expires, offset_minutes: 60 };
+    let tasks = vec![WindowTask { task: plan.tasks[0].id.clone(), seconds: 900 }];
+    let zone = "Europe/Berlin".parse().unwrap();
+    plan.windows = Some(Windows::Within { sets: vec![WindowSet { zone, windows: vec![window], tasks }] });
     plan.tasks[0].steps = steps();
     plan.tasks[1].disrupts = true;
     plan
