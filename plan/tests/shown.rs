@@ -310,16 +310,19 @@ fn plan() -> Plan {
     plan
 }
 
+/// With another word there are no sets: `plan/tests/windows` has that form.
+const BEGINS: &str = ".windows.begins";
+
 #[test]
 fn every_field_of_a_plan_shows() {
-    let count = everything_shows(&plan(), &["._type"], |plan| show::plan(plan, &DIGEST));
+    let count = everything_shows(&plan(), &["._type", BEGINS], |plan| show::plan(plan, &DIGEST));
     assert!(count > 1000, "{count}");
 }
 
 #[test]
 fn every_field_of_a_stop_shows() {
     let stop = Plan { kind: PlanKind::Stop, targets: Vec::new(), artifacts: Vec::new(), tasks: Vec::new(), ..plan() };
-    everything_shows(&stop, &["._type"], |plan| show::plan(plan, &DIGEST));
+    everything_shows(&stop, &["._type", BEGINS], |plan| show::plan(plan, &DIGEST));
 }
 
 #[test]
