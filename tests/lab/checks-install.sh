@@ -80,7 +80,7 @@ image_boots() {
     wait_for 120 "enrolment of w2" waits_to_be_listed w2
     key=$(lab exec w2 -- hostler-executor id | sed -n 2p)
     shown hostler node approve "w2=$key" --yes
-    wait_for 30 "w2 as a node" test -s "$(root_of w2)/var/lib/hostler/executor/enrolled"
+    wait_for 30 "w2 as a node" lab exec w2 -- test -s /var/lib/hostler/executor/enrolled
     expect "$(lab exec w2 -- sh -c 'test ! -s /boot/firmware/hostler/join && echo used')" '^used$'
     shown lab exec w2 -- cloud-init status --long
 }

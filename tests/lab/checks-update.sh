@@ -85,6 +85,7 @@ update_archive() {
 update_server() {
     (cd "$update_folder" && exec python3 -m http.server --bind "$1" 8099) >/dev/null 2>&1 &
     echo $! >"$lab_work/archive.pid"
+    wait_for 20 "an archive that answers" curl --silent --fail --output /dev/null "http://$1:8099/InRelease"
 }
 
 # Each row is a shell of its own.
