@@ -44,7 +44,7 @@ pub struct Fleet {
     /// 1 to 63 of a-z, 0-9 and '-'.
     pub name: String,
     pub distribution: Distribution,
-    /// The version that new nodes get and that `upgrade` without `--to` goes to.
+    /// The version that new nodes get; an upgrade names its own.
     pub version: Version,
     pub api: ApiAddress,
     pub policy: FleetPolicy,
