@@ -21,7 +21,7 @@ pub use holding::{DocumentRef, Holding, HoldingType, Holds};
 pub use pass::{Pass, PassType};
 pub use plan::{Artifact, NodeObject, Plan, PlanKind, PlanRef, PlanType, Strategy, Target, Task};
 pub use pod::{MAX_PODS, PodFate, PodReport};
-pub use receipt::{Blocker, DIFFERS, Observation, Outcome, Receipt, ReceiptType, StepResult};
+pub use receipt::{Blocker, DIFFERS, ISCSI_INITIATOR, Observation, Outcome, Receipt, ReceiptType, StepResult};
 pub use recovery::{Recipient, RecoveryKey};
 pub use root::{Policy, Root, RootType, SignatureThresholds, Signer, SignerRole};
 pub use roster::{Enrolled, Roster, RosterNode, RosterStatus, RosterType};

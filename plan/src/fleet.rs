@@ -24,7 +24,9 @@ pub use args::Args;
 pub use artifact::{ArtifactKind, FleetArtifact, Source};
 pub use balancer::Balancer;
 pub use kubeadm::{Component, Dns, Etcd, Kubeadm, Kubelet, Patch, Proxy, Volume};
-pub use machine::{ContainerRuntime, Machine, MachineFile, Registry, Swap};
+pub use machine::{
+    ContainerRuntime, Journal, JournalStorage, Machine, MachineFile, Registry, Settings, StorageClient, Swap, UpdatedBy,
+};
 pub(crate) use machine::{args_over, put_over};
 pub use maintenance::{Maintenance, WeeklyWindow};
 pub use problem::{FleetError, Location, Problem};

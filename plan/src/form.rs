@@ -85,6 +85,13 @@ pub const REPEATED_ARGUMENTS: [&str; 7] =
     ["console", "cgroup_enable", "cgroup_disable", "earlycon", "memmap", "systemd.mask", "systemd.wants"];
 
 text_id! {
+    /// Names of block devices as multipath.conf(5) has them.
+    DevicePattern, "device pattern",
+    "1 to 128 letters, digits and \"^$.*+?[]()|_-!/\", such as ^sd[a-z0-9]+",
+    |t| (1..=128).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_alphanumeric() || b"^$.*+?[]()|_-!/".contains(&b))
+}
+
+text_id! {
     /// A package of Debian; <https://www.debian.org/doc/debian-policy/ch-controlfields.html>.
     PackageName, "package name", "2 to 128 of a-z, 0-9, '+', '-' and '.', beginning with a letter or digit",
     |t| t.len() >= 2 && named(t, 128, b"+-.") && !t.bytes().any(|b| b.is_ascii_uppercase())

@@ -79,6 +79,10 @@ steps! {
     "hosts.ensure" => EnsureHost(EnsureHost),
     "kernel.arguments" => KernelArguments(machine::KernelArguments),
     "kernel.boot" => BootKernel(machine::BootKernel),
+    "cloud_init.fence" => FenceCloudInit(machine::FenceCloudInit),
+    "iscsi.initiator" => NamedInitiator(machine::NamedInitiator),
+    "network.lasts" => LastingNetwork(machine::LastingNetwork),
+    "sshd.set" => SetSshd(machine::SetSshd),
     "k3s.bootstrap" => BootstrapK3s(k3s::Bootstrap),
     "k3s.admit" => AdmitToK3s(k3s::Admit),
     "k3s.join" => JoinK3s(k3s::Join),
@@ -157,6 +161,10 @@ impl Step {
                 | Step::SwapOff(_)
                 | Step::EnsureHost(_)
                 | Step::KernelArguments(_)
+                | Step::FenceCloudInit(_)
+                | Step::NamedInitiator(_)
+                | Step::LastingNetwork(_)
+                | Step::SetSshd(_)
         )
     }
 
@@ -348,6 +356,10 @@ mod tests {
         r#"{"op":"hosts.ensure","name":"k8s.lab","address":"10.0.0.10"}"#,
         r#"{"op":"kernel.arguments","arguments":["panic=10"],"memory_control_group":true}"#,
         r#"{"op":"kernel.boot","arguments":["panic=10"],"memory_control_group":true}"#,
+        r#"{"op":"cloud_init.fence","fence":"names"}"#,
+        r#"{"op":"iscsi.initiator"}"#,
+        r#"{"op":"network.lasts","address":"10.0.0.11","is_server":true}"#,
+        r#"{"op":"sshd.set","password_authentication":false,"root_login":"keys"}"#,
         r#"{"op":"k3s.bootstrap","artifact":"k3s-aarch64","version":"v1.34.3+k3s1"}"#,
         r#"{"op":"k3s.admit","lifetime_seconds":900}"#,
         concat!(

@@ -215,6 +215,35 @@ fn every_mistake_of_a_window_has_its_sentence() {
 const BERLIN: &str = "zone = \"Europe/Berlin\"";
 
 #[test]
+fn the_services_of_a_machine_are_said_and_every_mistake_has_its_sentence() {
+    let with = |text: &str| read(&format!("{SMALL}\n[machine]\n{text}\n"));
+    let whole = "cloud_init = \"names\"\njournal = { storage = \"volatile\", max_use_mib = 64 }\nupdates = \"hostler\"\n\
+        storage_clients = [\"nfs\", \"iscsi\"]\nmultipath_exclude = [\"^sd[a-z0-9]+\"]\n\
+        sshd = { password_authentication = false, root_login = \"no\" }";
+    let settings = with(whole).unwrap().0.machine.settings;
+    assert_eq!((settings.journal.unwrap().max_use_mib, settings.storage_clients.unwrap().len()), (64, 2));
+    for (text, expected) in [
+        ("cloud_init = \"of\"", "cloud_init: expected \"names\" or \"off\", found \"of\"; write one of them"),
+        ("cloud_init = false", "invalid type: boolean"),
+        ("updates = \"never\"", "updates: expected \"hostler\" or \"machine\", found \"never\""),
+        ("update = \"hostler\"", "write \"updates\" if that is meant"),
+        ("journal = { max_use_mib = 8 }", "journal max_use_mib: expected 16 to 65536, found 8; change it"),
+        ("journal = { storage = \"ram\", max_use_mib = 64 }", "expected \"persistent\" or \"volatile\", found \"ram\""),
+        ("journal = { max_use = 64 }", "unknown key \"max_use\" in journal of [machine]; write \"max_use_mib\""),
+        ("storage_clients = [\"smb\"]", "storage_clients: expected \"nfs\" or \"iscsi\", found \"smb\""),
+        ("multipath_exclude = [\"a\\\"b\"]", "device pattern expected 1 to 128 letters"),
+        ("sshd = { password_authentication = false }", "missing field `root_login`"),
+        (
+            "sshd = { password_authentication = false, root_login = \"yes\" }",
+            "expected \"no\" or \"keys\", found \"yes\"",
+        ),
+    ] {
+        let why = with(text).map(drop).unwrap_err();
+        assert!(why.contains(expected), "{text}\n  expected: {expected}\n  found: {why}");
+    }
+}
+
+#[test]
 fn an_even_number_of_servers_is_a_warning() {
     let (_, warnings) = read(&SMALL.replacen("role = \"worker\"", "role = \"server\"", 1)).unwrap();
     assert!(warnings[0].message.starts_with("2 servers keep a majority"), "{warnings:?}");

@@ -1,7 +1,9 @@
 //! What an inspection found, from the receipts of its nodes alone.
 
+use std::collections::BTreeMap;
+
 use hostler_plan::{
-    document::{DIFFERS, PlanKind},
+    document::{DIFFERS, ISCSI_INITIATOR, PlanKind, Receipt},
     id::NodeName,
     step::Step,
 };
@@ -29,7 +31,27 @@ pub(super) fn of(evidence: &Evidence) -> Option<Inspected> {
         let found = receipt.observations.iter().filter(|observation| observation.name == DIFFERS);
         found.map(|observation| (receipt.node.clone(), observation.value.clone()))
     });
-    Some(Inspected { nodes: receipts().map(|receipt| receipt.node.clone()).collect(), differences: differs.collect() })
+    let mut differences: Vec<(NodeName, String)> = differs.collect();
+    differences.extend(same_initiators(receipts()));
+    Some(Inspected { nodes: receipts().map(|receipt| receipt.node.clone()).collect(), differences })
+}
+
+/// Machines that targets of iSCSI take for one, as those that were made from one image.
+fn same_initiators<'r>(receipts: impl Iterator<Item = &'r Receipt>) -> Vec<(NodeName, String)> {
+    let mut nodes: BTreeMap<&str, Vec<&NodeName>> = BTreeMap::new();
+    for receipt in receipts {
+        let names = receipt.observations.iter().filter(|observation| observation.name == ISCSI_INITIATOR);
+        names.for_each(|name| nodes.entry(&name.value).or_default().push(&receipt.node));
+    }
+    let same = nodes.into_iter().filter(|(_, nodes)| nodes.len() > 1);
+    let said = same.flat_map(|(name, nodes)| {
+        let all: Vec<&str> = nodes.iter().map(|node| node.as_str()).collect();
+        let all = all.join(", ");
+        let what =
+            format!("iscsi.initiator: {all} have the name {name}; give each its own, which `iscsi-iname` prints");
+        nodes.into_iter().map(move |node| (node.clone(), what.clone()))
+    });
+    said.collect()
 }
 
 impl Inspected {

@@ -2,16 +2,20 @@
 
 mod archive;
 pub(super) mod artifact;
+mod cloud_init;
 mod current;
 mod file;
 mod hosts;
 mod image;
+mod iscsi;
 mod kernel;
 mod module;
+mod network;
 mod noop;
 mod package;
 mod program;
 pub(super) mod reboot;
+mod sshd;
 mod swap;
 mod sysctl;
 #[cfg(test)]

@@ -146,6 +146,9 @@ pub struct StepResult {
 /// difference in a sentence.
 pub const DIFFERS: &str = "differs";
 
+/// The observation that names a machine to targets of iSCSI: no two machines have the same.
+pub const ISCSI_INITIATOR: &str = "iscsi_initiator";
+
 /// A named fact that the task learned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

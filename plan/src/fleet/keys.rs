@@ -65,7 +65,15 @@ const MACHINE: &[&str] = &[
     "files",
     "container_runtime",
     "kubelet_args",
+    "cloud_init",
+    "journal",
+    "updates",
+    "storage_clients",
+    "multipath_exclude",
+    "sshd",
 ];
+const JOURNAL: &[&str] = &["storage", "max_use_mib"];
+const SSHD: &[&str] = &["password_authentication", "root_login"];
 const SNAPSHOTS: &[&str] = &["keep", "days", "to"];
 const MAINTENANCE: &[&str] = &["zone", "windows"];
 const WINDOW: &[&str] = &["days", "start", "end", "length"];
@@ -178,6 +186,8 @@ fn machine(table: &DeTable<'_>, check: &mut Check<'_>) {
     check(table, MACHINE, "[machine]");
     let files = below(table, "files").into_iter().flat_map(|files| files.values());
     files.filter_map(|file| file.get_ref().as_table()).for_each(|file| check(file, FILE, "a file of [machine]"));
+    below(table, "journal").into_iter().for_each(|journal| check(journal, JOURNAL, "journal of [machine]"));
+    below(table, "sshd").into_iter().for_each(|sshd| check(sshd, SSHD, "sshd of [machine]"));
     let Some(runtime) = below(table, "container_runtime") else { return };
     check(runtime, RUNTIME, "container_runtime");
     let registries = below(runtime, "registries").into_iter().flat_map(|registries| registries.values());

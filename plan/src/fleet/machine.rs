@@ -1,6 +1,8 @@
 //! What every machine of a fleet is made ready with, before the cluster comes: `[machine]` of the fleet file, and
 //! `[groups.NAME.machine]` over it.
 
+mod settings;
+
 use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::Deserialize;
@@ -11,6 +13,9 @@ use super::{
     args::{Args, args},
     problem::{At, Found, Location},
 };
+use settings::{JournalFragment, SshdFragment};
+
+pub use settings::{Journal, JournalStorage, Settings, StorageClient, UpdatedBy};
 
 /// What a machine is made ready with. What is `None` stands nowhere in the file: the distribution's own need counts.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -31,6 +36,8 @@ pub struct Machine {
     /// Files that hold exactly that.
     pub files: BTreeMap<FilePath, MachineFile>,
     pub container_runtime: ContainerRuntime,
+    /// Its own services.
+    pub settings: Settings,
     /// Arguments that the kubelet of every machine gets.
     pub kubelet_args: Args,
 }
@@ -77,7 +84,8 @@ impl Machine {
         let mut with = self.clone();
         let Machine { modules, sysctl, swap, hosts, time_sync, files, container_runtime, kubelet_args, .. } =
             over.clone();
-        let Machine { kernel_arguments, memory_cgroup, .. } = over.clone();
+        let Machine { kernel_arguments, memory_cgroup, settings, .. } = over.clone();
+        with.settings = with.settings.with(settings);
         with.kernel_arguments = kernel_arguments.or(with.kernel_arguments);
         with.memory_cgroup = memory_cgroup.or(with.memory_cgroup);
         with.modules = modules.or(with.modules);
@@ -135,6 +143,12 @@ pub(super) struct MachineFragment {
     swap: Option<String>,
     kernel_arguments: Option<Vec<String>>,
     memory_cgroup: Option<bool>,
+    cloud_init: Option<String>,
+    journal: Option<JournalFragment>,
+    updates: Option<String>,
+    storage_clients: Option<Vec<String>>,
+    multipath_exclude: Option<Vec<String>>,
+    sshd: Option<SshdFragment>,
     #[serde(default)]
     hosts: BTreeMap<String, Vec<String>>,
     time_sync: Option<toml::Value>,
@@ -191,6 +205,14 @@ pub(super) fn machine(found: &mut Found, of: &str, written: &At<MachineFragment>
             sandbox_image: value.container_runtime.sandbox_image.clone(),
             registries: table.registries(&value.container_runtime.registries),
             config: value.container_runtime.config.clone(),
+        },
+        settings: Settings {
+            cloud_init: value.cloud_init.as_deref().and_then(|word| table.cloud_init(word)),
+            journal: value.journal.as_ref().and_then(|written| table.journal(written)),
+            updates: value.updates.as_deref().and_then(|word| table.updates(word)),
+            storage_clients: value.storage_clients.as_ref().map(|written| table.storage_clients(written)),
+            multipath_exclude: value.multipath_exclude.as_ref().map(|written| table.multipath_exclude(written)),
+            sshd: value.sshd.as_ref().and_then(|written| table.sshd(written)),
         },
         kubelet_args: args(table.found, &format!("{of} kubelet_args"), location, &value.kubelet_args),
     }

@@ -6,7 +6,7 @@ use crate::{
     document::Task,
     fleet::{FleetArtifact, FleetNode},
     id::{NodeName, TaskId},
-    step::{ClusterRole, Step},
+    step::{ClusterRole, Step, machine::LastingNetwork},
     text::count,
 };
 
@@ -108,6 +108,8 @@ pub(super) fn inspect(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecy
             draft.skipped.push((name.clone(), why.to_owned()));
             continue;
         }
+        let is_server = node.role == ClusterRole::Server;
+        steps.push(Step::LastingNetwork(LastingNetwork { address: node.address, is_server }));
         let is_named = |artifact: &&&FleetArtifact| {
             let name = artifact.plan_name();
             steps.iter().any(|step| step.artifact() == Some(&name))

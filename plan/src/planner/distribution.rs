@@ -4,6 +4,7 @@
 mod k3s;
 mod kubeadm;
 mod machine;
+mod services;
 
 use std::collections::BTreeSet;
 
@@ -90,7 +91,10 @@ impl Lifecycle {
     /// asked. Whatever is so already is left alone.
     pub(super) fn prepare(self, member: &Member<'_>) -> Vec<Step> {
         match self {
-            Lifecycle::K3s => machine::prepare(&member.fleet.machine(member.node), Vec::new()),
+            Lifecycle::K3s => {
+                let machine = member.fleet.machine(member.node);
+                machine::prepare(&machine, Vec::new()).into_iter().chain(machine::clients(&machine)).collect()
+            }
             Lifecycle::Kubeadm => kubeadm::prepare(member),
         }
     }

@@ -269,6 +269,10 @@ impl World {
             | Step::EnsureHost(_)
             | Step::KernelArguments(_)
             | Step::BootKernel(_)
+            | Step::FenceCloudInit(_)
+            | Step::NamedInitiator(_)
+            | Step::LastingNetwork(_)
+            | Step::SetSshd(_)
             | Step::BootstrapKubeadm(_)
             | Step::AdmitToKubeadm(_)
             | Step::JoinKubeadm(_)
@@ -373,6 +377,10 @@ impl World {
             | Step::EnsureHost(_)
             | Step::KernelArguments(_)
             | Step::BootKernel(_)
+            | Step::FenceCloudInit(_)
+            | Step::NamedInitiator(_)
+            | Step::LastingNetwork(_)
+            | Step::SetSshd(_)
             | Step::BootstrapKubeadm(_)
             | Step::AdmitToKubeadm(_)
             | Step::JoinKubeadm(_)
@@ -446,6 +454,10 @@ fn begin_other(step: &Step) -> Progress {
             | Step::EnsureHost(_)
             | Step::KernelArguments(_)
             | Step::BootKernel(_)
+            | Step::FenceCloudInit(_)
+            | Step::NamedInitiator(_)
+            | Step::LastingNetwork(_)
+            | Step::SetSshd(_)
     );
     match prepares {
         true => Progress::Next(50, 5_000),

@@ -1,5 +1,7 @@
 //! Steps of the host on a machine in memory, through the executor: each changes what it should, once.
 
+mod services;
+
 use std::{path::Path, sync::Arc};
 
 use hostler_plan::{
@@ -73,25 +75,7 @@ fn a_program_is_put_in_place_once_and_again_when_somebody_changed_it() {
 #[test]
 fn swap_goes_now_and_at_every_boot() {
     let fleet = Fleet::new();
-    let machine = machine(
-        &fleet,
-        Box::new(|inner, arguments| match arguments {
-            ["systemd-escape", .., path] => {
-                Some(Ok(format!("{}.swap\n", path.trim_start_matches('/').replace('/', "-"))))
-            }
-            ["systemctl", "mask", "--now", "--", unit] => {
-                let text = inner.text("/proc/swaps").unwrap_or_default();
-                let device = format!("/{}", unit.trim_end_matches(".swap").replace('-', "/"));
-                let left: String =
-                    text.lines().filter(|line| !line.starts_with(&device)).flat_map(|l| [l, "\n"]).collect();
-                inner.put("/proc/swaps", left);
-                inner.units.remove(*unit);
-                inner.acts.push(format!("mask {unit}"));
-                Some(Ok(String::new()))
-            }
-            _ => None,
-        }),
-    );
+    let machine = machine(&fleet, Box::new(systemd));
     machine.inner().put("/proc/swaps", "Filename Type Size Used Priority\n/dev/zram0 partition 1 0 100\n");
     machine.inner().put("/etc/fstab", "UUID=1 / ext4 defaults 0 1\n/swap none swap sw 0 0\n");
     let unit = UnitStatus { exists: true, activity: UnitActivity::Active, enabled: true, main_pid: None };
@@ -99,6 +83,130 @@ fn swap_goes_now_and_at_every_boot() {
     twice(&fleet, &machine, &Step::SwapOff(SwapOff {}), &[]);
     let acts = machine.inner().acts.join(", ");
     assert_eq!(acts, "write /etc/fstab, mask dphys-swapfile.service, mask dev-zram0.swap");
+}
+
+/// systemd as far as swap asks it: what is masked or disabled runs no more, and is swapped to no more.
+fn systemd(inner: &mut Inner, arguments: &[&str]) -> Option<Result<String, HostError>> {
+    match arguments {
+        ["systemd-escape", .., path] => Some(Ok(format!("{}.swap\n", path.trim_start_matches('/').replace('/', "-")))),
+        ["systemctl", verb, "--now", "--", unit] => {
+            let text = inner.text("/proc/swaps").unwrap_or_default();
+            let device = format!("/{}", unit.trim_end_matches(".swap").replace('-', "/"));
+            let left: String = text.lines().filter(|line| !line.starts_with(&device)).flat_map(|l| [l, "\n"]).collect();
+            inner.put("/proc/swaps", left);
+            match (*verb, inner.units.get_mut(*unit)) {
+                ("mask", _) => drop(inner.units.remove(*unit)),
+                (_, Some(found)) => (found.activity, found.enabled) = (UnitActivity::Inactive, false),
+                (_, None) => {}
+            }
+            inner.acts.push(format!("{verb} {unit}"));
+            Some(Ok(String::new()))
+        }
+        _ => None,
+    }
+}
+
+type Swapping = fn(&mut Inner);
+
+/// Each way in which swap comes to a machine, and what is done about it, by file or unit.
+const SHAPES: [(&str, Swapping, &str); 8] = [
+    (
+        "rpi-swap of Raspberry Pi OS 13",
+        |m| {
+            m.put("/etc/rpi/swap.conf", "[Main]\n#Mechanism=auto\n");
+            m.put("/run/systemd/generator/dev-zram0.swap", "[Swap]\nWhat=/dev/zram0\n");
+            run(m, "dev-zram0.swap", "/dev/zram0");
+            run(m, "systemd-zram-setup@zram0.service", "");
+            run(m, "rpi-setup-loop@var-swap.service", "");
+        },
+        "write /etc/rpi/swap.conf.d/90-hostler.conf, mask dev-zram0.swap, mask rpi-setup-loop@var-swap.service, \
+         mask systemd-zram-setup@zram0.service",
+    ),
+    (
+        "zram-generator with two devices",
+        |m| {
+            for unit in ["dev-zram0.swap", "dev-zram1.swap"] {
+                m.put(
+                    &format!("/run/systemd/generator/{unit}"),
+                    "[Unit]\nSourcePath=/etc/systemd/zram-generator.conf\n",
+                );
+                run(m, unit, &format!("/{}", unit.trim_end_matches(".swap").replace('-', "/")));
+            }
+        },
+        "mask dev-zram0.swap, mask dev-zram1.swap",
+    ),
+    (
+        "dphys-swapfile",
+        |m| run(m, "dphys-swapfile.service", "/var/swap"),
+        "mask dphys-swapfile.service, mask var-swap.swap",
+    ),
+    ("zram-tools", |m| run(m, "zramswap.service", "/dev/zram0"), "mask zramswap.service, mask dev-zram0.swap"),
+    (
+        "fstab, whose generated unit goes with its line",
+        |m| {
+            m.put("/etc/fstab", "/swapfile none swap sw 0 0\n");
+            m.put("/run/systemd/generator/swapfile.swap", "[Unit]\nSourcePath=/etc/fstab\n");
+            run(m, "swapfile.swap", "/swapfile");
+        },
+        "write /etc/fstab, mask swapfile.swap",
+    ),
+    (
+        "a partition that systemd finds by its type, under another name than its device's",
+        |m| {
+            m.put("/run/systemd/generator.late/dev-disk-by\\x2dpartuuid-1.swap", "[Swap]\nWhat=/dev/sda3\n");
+            run(m, "dev-disk-by\\x2dpartuuid-1.swap", "/dev/sda3");
+        },
+        "mask dev-disk-by\\x2dpartuuid-1.swap, mask dev-sda3.swap",
+    ),
+    (
+        "a unit of somebody's own",
+        |m| {
+            m.put("/etc/systemd/system/data-swap.swap", "[Swap]\nWhat=/data/swap\n[Install]\nWantedBy=swap.target\n");
+            run(m, "data-swap.swap", "/data/swap");
+        },
+        "disable data-swap.swap",
+    ),
+    ("by hand, until the next boot", |m| run(m, "", "/tmp/swap"), "mask tmp-swap.swap"),
+];
+
+fn run(inner: &mut Inner, unit: &str, swapped_to: &str) {
+    let active = UnitStatus { exists: true, activity: UnitActivity::Active, enabled: true, main_pid: None };
+    if !unit.is_empty() {
+        inner.units.insert(unit.to_owned(), active);
+    }
+    if !swapped_to.is_empty() {
+        let text = inner.text("/proc/swaps").unwrap_or_else(|| "Filename Type Size Used Priority\n".to_owned());
+        inner.put("/proc/swaps", format!("{text}{swapped_to} file 1 0 100\n"));
+    }
+}
+
+#[test]
+fn swap_of_every_shape_goes_now_and_at_every_boot() {
+    for (shape, swap, expected) in SHAPES {
+        let fleet = Fleet::new();
+        let machine = machine(&fleet, Box::new(systemd));
+        swap(&mut machine.inner());
+        twice(&fleet, &machine, &Step::SwapOff(SwapOff {}), &[]);
+        assert_eq!(machine.inner().acts.join(", "), expected, "{shape}");
+        assert_eq!(machine.inner().text("/proc/swaps").unwrap().lines().count(), 1, "{shape}");
+    }
+}
+
+#[test]
+fn what_is_changed_about_swap_is_said() {
+    let fleet = Fleet::new();
+    let machine = machine(&fleet, Box::new(systemd));
+    SHAPES[4].1(&mut machine.inner());
+    let receipt = perform(&fleet, &machine, 1, Step::SwapOff(SwapOff {}), vec![]);
+    let said: Vec<&str> = receipt.observations.iter().map(|observation| observation.value.as_str()).collect();
+    assert_eq!(said, ["/etc/fstab: its lines of swap are commented out", "/swapfile is no longer swapped to"]);
+    // Nothing is masked that a program goes on using.
+    let fleet = Fleet::new();
+    let stubborn =
+        self::machine(&fleet, Box::new(|_, arguments| (arguments[0] == "systemctl").then(|| Ok(String::new()))));
+    run(&mut stubborn.inner(), "dphys-swapfile.service", "");
+    let why = reason(&perform(&fleet, &stubborn, 1, Step::SwapOff(SwapOff {}), vec![]));
+    assert!(why.contains("dphys-swapfile.service would still bring swap at a boot"), "{why}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What makes a machine ready, the same for every distribution: kernel, swap, names, files, time.
 
+use super::services;
 use crate::{
     fleet::{Machine, MachineFile, Swap},
     step::{EnsureFile, EnsureHost, EnsureModule, EnsureSysctl, EnsureUnit, Step, SwapOff, UnitState, machine},
@@ -32,6 +33,9 @@ pub(super) fn prepare(machine: &Machine, own_files: Vec<EnsureFile>) -> Vec<Step
     if machine.swap == Some(Swap::Off) {
         steps.push(Step::SwapOff(SwapOff {}));
     }
+    // First who would write the names again at the next boot.
+    let fence = machine.settings.cloud_init.map(|fence| Step::FenceCloudInit(machine::FenceCloudInit { fence }));
+    steps.extend(fence);
     steps.extend(
         machine
             .hosts
@@ -51,5 +55,11 @@ pub(super) fn prepare(machine: &Machine, own_files: Vec<EnsureFile>) -> Vec<Step
             .iter()
             .map(|unit| Step::EnsureUnit(EnsureUnit { unit: unit.clone(), state: UnitState::Started, enabled: true })),
     );
+    steps.extend(services::own(&machine.settings, &machine.files));
     steps
+}
+
+/// Steps for what rests on packages of the machine, after those were installed.
+pub(super) fn clients(machine: &Machine) -> Vec<Step> {
+    services::clients(&machine.settings, &machine.files)
 }

@@ -33,6 +33,7 @@ pub(in super::super) fn prepare(member: &Member<'_>) -> Vec<Step> {
     if member.node.role == ClusterRole::Host {
         let mut steps = common::prepare(&machine, Vec::new());
         steps.extend(member.artifacts.iter().flat_map(|artifact| install(artifact)));
+        steps.extend(common::clients(&machine));
         steps.extend(balancer::steps(member));
         return steps;
     }
@@ -43,6 +44,7 @@ pub(in super::super) fn prepare(member: &Member<'_>) -> Vec<Step> {
     let mut steps = common::prepare(&machine, own.clone());
     let others = member.artifacts.iter().filter(|a| a.kubernetes.is_none());
     steps.extend(others.flat_map(|artifact| install(artifact)));
+    steps.extend(common::clients(&machine));
     steps.extend(balancer::steps(member));
     let images = images(member);
     if runtime(member).is_some() || !images.is_empty() {
