@@ -58,8 +58,8 @@ text_id! {
     /// An argument of the kernel's command line. None that decides from where the machine boots and what it starts
     /// first: those are the machine's own, and a wrong one is found out only by whoever stands in front of it.
     KernelArgument, "kernel argument",
-    "1 to 256 letters, digits, '_', '-', '.', ',', ':', '=', '/', '+', '@' and '%', beginning with a letter, and none of \
-     root, rootfstype, rootflags, init, rdinit and initrd",
+    "1 to 256 letters, digits, '_', '-', '.', ',', ':', '=', '/', '+', '@' and '%', beginning with a letter, and none \
+     of root, rootfstype, rootflags, init, rdinit and initrd",
     |t| named(t, 256, b"_-.,:=/+@%") && t.starts_with(|c: char| c.is_ascii_alphabetic())
         && !BOOTS.contains(&t.split('=').next().unwrap_or(t))
 }

@@ -141,7 +141,7 @@ fn how_a_kernel_is_started_is_said_for_all_and_for_groups() {
         ("[machine]\nkernel_arguments = [\"panic=1\", \"panic=2\"]\n[groups.pis]", "panic=1 and panic=2; keep one"),
         (
             "[machine]\nmemory_cgroup = true\n[groups.pis.machine]\nkernel_arguments = [\"cgroup_disable=cpu,memory\"]",
-            "machines of group pis: memory_cgroup is true and kernel_arguments have cgroup_disable=cpu,memory; remove one",
+            "group pis: memory_cgroup is true and kernel_arguments have cgroup_disable=cpu,memory; remove one",
         ),
     ] {
         let why = with(text).map(drop).unwrap_err();
@@ -217,7 +217,8 @@ const BERLIN: &str = "zone = \"Europe/Berlin\"";
 #[test]
 fn the_services_of_a_machine_are_said_and_every_mistake_has_its_sentence() {
     let with = |text: &str| read(&format!("{SMALL}\n[machine]\n{text}\n"));
-    let whole = "cloud_init = \"names\"\njournal = { storage = \"volatile\", max_use_mib = 64 }\nupdates = \"hostler\"\n\
+    let whole = "cloud_init = \"names\"\n\
+        journal = { storage = \"volatile\", max_use_mib = 64 }\nupdates = \"hostler\"\n\
         storage_clients = [\"nfs\", \"iscsi\"]\nmultipath_exclude = [\"^sd[a-z0-9]+\"]\n\
         sshd = { password_authentication = false, root_login = \"no\" }";
     let settings = with(whole).unwrap().0.machine.settings;

@@ -1,4 +1,4 @@
-//! Steps on the machine itself: files, kernel and its arguments, packages, programs, images, units, swap, artifacts, reboot.
+//! Steps on the machine itself: files, kernel, packages, programs, images, units, swap, artifacts, services, reboot.
 
 mod archive;
 pub(super) mod artifact;

@@ -78,8 +78,8 @@ pub(super) fn baseline(request: Request<'_>, draft: &mut Draft, lifecycle: Lifec
         draft.notes.push(Note::Info(text.to_owned()));
     }
     if draft.tasks.iter().flat_map(|task| &task.steps).any(|step| matches!(step, Step::KernelArguments(_))) {
-        let text = "no machine is rebooted: kernel arguments count from its next boot on, and `hostler fleet diff` says \
-                    which ones wait for it; `hostler reboot` takes nodes out of service one by one";
+        let text = "no machine is rebooted: kernel arguments count from its next boot on, and `hostler fleet diff` \
+                    says which ones wait for it; `hostler reboot` takes nodes out of service one by one";
         draft.notes.push(Note::Info(text.to_owned()));
     }
     draft.phases.extend(order);

@@ -1,5 +1,5 @@
-//! `iscsi.initiator`: the name by which targets know this machine. That no other machine has it is told by who reads the
-//! receipts of several.
+//! `iscsi.initiator`: the name by which targets know this machine. That no other machine has it is told by who reads
+//! the receipts of several.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! `network.lasts`: whether the addresses and interfaces of this machine are the same after a boot. It says what it finds
-//! and changes nothing: who moves the network of a machine over that network may lose it.
+//! `network.lasts`: whether the addresses and interfaces of this machine are the same after a boot. It says what it
+//! finds and changes nothing: who moves the network of a machine over that network may lose it.
 
 use std::{net::IpAddr, path::Path, time::Duration};
 
@@ -181,8 +181,8 @@ mod tests {
     fn names_of_interfaces_are_found_and_patterns_are_none() {
         assert_eq!(named("auto eth0\niface eth0 inet dhcp\n", "iface "), ["eth0"]);
         assert_eq!(named("[Match]\nName=en*\n[Network]\n", "Name="), [""; 0]);
-        let netplan = "network:\n  version: 2\n  ethernets:\n    eth0:\n      dhcp4: true\n    all:\n      match:\n        \
-                       name: en*\n    \"end0\": {}\n  wifis:\n    wlan0:\n      dhcp4: true\n";
+        let netplan = "network:\n  version: 2\n  ethernets:\n    eth0:\n      dhcp4: true\n    all:\n      match:\n\
+                       \u{20}       name: en*\n    \"end0\": {}\n  wifis:\n    wlan0:\n      dhcp4: true\n";
         assert_eq!(ethernets(netplan), ["eth0", "end0"]);
     }
 }

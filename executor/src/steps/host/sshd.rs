@@ -1,4 +1,4 @@
-//! `sshd.set`: who may log in by ssh and how. sshd reads what it takes first, and only what it accepts is put in place; an
+//! `sshd.set`: who may log in by ssh and how. sshd reads it before it is in place, and only what it takes gets there; an
 //! admin who could no longer get in is refused before.
 
 use std::{path::Path, time::Duration};
@@ -34,7 +34,8 @@ impl Action for SetSshd {
             return Ok(unfit(&format!("Include {INCLUDES} in {CONFIG}"), "no such line; write it at the top".into()));
         }
         if !self.password_authentication && !somebody_has_a_key(self.root_login, host)? {
-            let found = "none that has one in ~/.ssh/authorized_keys: without passwords nobody would get in; put a key there first";
+            let found = "none that has one in ~/.ssh/authorized_keys: without passwords nobody would get in; put \
+                         a key there first";
             return Ok(unfit("an account that may log in with a key", found.into()));
         }
         let wanted = settings(self);

@@ -1,6 +1,6 @@
-//! `swap.off`: none now and at no boot. Swap comes to a machine in many ways: a line of fstab(5), a service that makes it
-//! (dphys-swapfile, zram), units that a generator writes at every boot (rpi-swap, zram-generator, a partition that systemd
-//! finds by its type), and units of swap that somebody wrote.
+//! `swap.off`: none now and at no boot. Swap comes to a machine in many ways: a line of fstab(5), a service that makes
+//! it (dphys-swapfile, zram), units that a generator writes at every boot (rpi-swap, zram-generator, a partition that
+//! systemd finds by its type), and units of swap that somebody wrote.
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
@@ -17,8 +17,8 @@ const SWAPS: &str = "/proc/swaps";
 /// What is put before a line of fstab that makes swap.
 const MARK: &str = "# off for the kubelet, by hostler: ";
 
-/// Services that make swap at a boot: of Raspberry Pi OS before 13 and since, of zram-tools, of Ubuntu's and Armbian's zram,
-/// of swapspace, of systemd's zram generator.
+/// Services that make swap at a boot: of Raspberry Pi OS before 13 and since, of zram-tools, of Ubuntu's and Armbian's
+/// zram, of swapspace, of systemd's zram generator.
 const MAKERS: [&str; 8] = [
     "dphys-swapfile.service",
     "rpi-setup-loop@var-swap.service",

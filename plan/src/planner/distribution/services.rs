@@ -1,5 +1,5 @@
-//! The services of a machine's own: its journal, its updates, clients of storage, sshd. What can be said by a file or a unit
-//! is said by the steps for those.
+//! The services of a machine's own: its journal, its updates, clients of storage, sshd. What can be said by a file or a
+//! unit is said by the steps for those.
 
 use std::collections::BTreeMap;
 
