@@ -1,4 +1,4 @@
-//! `sshd.set`: who may log in by ssh and how. sshd reads it before it is in place, and only what it takes gets there; an
+//! `sshd.set`: who may log in by ssh and how. sshd reads it before it is in place; only what it takes gets there. An
 //! admin who could no longer get in is refused before.
 
 use std::{path::Path, time::Duration};

@@ -201,8 +201,8 @@ fn an_inspection_says_what_of_the_network_a_boot_may_change_and_nothing_fails_fo
     assert_eq!(
         found,
         [
-            "network.lasts: 10.0.0.11 of end0 is lent by DHCP, and the fleet file rests on it; reserve it there, or set \
-             it on the machine",
+            "network.lasts: 10.0.0.11 of end0 is lent by DHCP, and the fleet file rests on it; reserve it there, or \
+             set it on the machine",
             "network.lasts: /etc/netplan/50-cloud-init.yaml is for interface eth0, and there is none: found end0",
         ]
     );
