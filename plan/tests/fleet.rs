@@ -230,7 +230,7 @@ fn the_services_of_a_machine_are_said_and_every_mistake_has_its_sentence() {
         ("update = \"hostler\"", "write \"updates\" if that is meant"),
         ("journal = { max_use_mib = 8 }", "journal max_use_mib: expected 16 to 65536, found 8; change it"),
         ("journal = { storage = \"ram\", max_use_mib = 64 }", "expected \"persistent\" or \"volatile\", found \"ram\""),
-        ("journal = { max_use = 64 }", "unknown key \"max_use\" in journal of [machine]; write \"max_use_mib\""),
+        ("journal = { max_use_mb = 64 }", "in journal of [machine]; write \"max_use_mib\" if that is meant"),
         ("storage_clients = [\"smb\"]", "storage_clients: expected \"nfs\" or \"iscsi\", found \"smb\""),
         ("multipath_exclude = [\"a\\\"b\"]", "device pattern expected 1 to 128 letters"),
         ("sshd = { password_authentication = false }", "missing field `root_login`"),

@@ -58,6 +58,10 @@ const WORDS: &[&str] = &[
     "ok",
     "nvme_wear",
     "0.5",
+    "names",
+    "off",
+    "no",
+    "keys",
     "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p",
 ];
 

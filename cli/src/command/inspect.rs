@@ -70,3 +70,28 @@ impl Inspected {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hostler_fixtures::{self as made, key, public};
+    use hostler_plan::{document::Observation, step::ClusterRole};
+
+    #[test]
+    fn machines_of_one_image_are_named_together_and_others_not_at_all() {
+        let root = made::root("2026-11-29T08:00:00Z".parse().unwrap(), Vec::new());
+        let nodes = ["w1", "w2", "w3"].map(|name| made::node(name, public(&key(1)), ClusterRole::Worker));
+        let roster = made::roster(&root, root.created, nodes.to_vec());
+        let plan = made::plan(&roster, root.created, 1);
+        let receipt = |name: &str, initiator: &str| {
+            let task = plan.tasks.first().unwrap().id.to_string();
+            let named = Observation { name: ISCSI_INITIATOR.to_owned(), value: initiator.to_owned() };
+            Receipt { node: name.parse().unwrap(), observations: vec![named], ..made::receipt(&plan, &task) }
+        };
+        let receipts = [receipt("w1", "iqn.a:1"), receipt("w2", "iqn.a:2"), receipt("w3", "iqn.a:1")];
+        let said = same_initiators(receipts.iter());
+        let nodes: Vec<&str> = said.iter().map(|(node, _)| node.as_str()).collect();
+        assert_eq!(nodes, ["w1", "w3"]);
+        assert!(said[0].1.contains("w1, w3 have the name iqn.a:1"), "{said:?}");
+    }
+}

@@ -89,7 +89,7 @@ fn each_deviation_is_said_and_nothing_is_touched() {
             m.units.get_mut("containerd.service").unwrap().activity = UnitActivity::Inactive;
         }),
         ("program.ensure: not so", |m| m.put("/usr/local/bin/ctr", "another")),
-        ("swap.off: not so", |m| m.put("/etc/fstab", "/swap none swap sw 0 0\n")),
+        ("swap.off: /etc/fstab", |m| m.put("/etc/fstab", "/swap none swap sw 0 0\n")),
     ];
     for (expected, deviate) in deviations {
         let fleet = Fleet::new();

@@ -88,7 +88,7 @@ pub(super) fn with(line: &str, arguments: &[String]) -> Option<Changed> {
     Some(Changed { line: words.join(" "), said })
 }
 
-/// The one line of a file; a sentence about what it is where a machine would not boot by it, or would not read all of it.
+/// The one line of a file; what is found instead where a machine would not boot by it, or would not read all of it.
 pub(super) fn only_line(content: &[u8]) -> Result<&str, String> {
     let text = std::str::from_utf8(content).map_err(|_| "bytes that are no UTF-8".to_owned())?;
     let (line, rest) = text.split_once('\n').unwrap_or((text, ""));
