@@ -56,6 +56,7 @@ fn plan(machine: &str, is_member: bool, intent: &Intent) -> (Plan, Preview) {
         roster: Digest::of(b"roster"),
         created: now,
         lifetime_seconds: 3600,
+            begins: Begins::AtOnce,
     };
     planner::plan(&fleet, &roster, &inventory, &Earlier::default(), intent, &numbering).unwrap()
 }
