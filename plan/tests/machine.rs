@@ -7,7 +7,7 @@ use hostler_plan::{
     document::{Plan, SignerRole},
     fleet::Fleet,
     id::{Digest, Epoch, NodeName, Seq},
-    planner::{self, Earlier, Intent, Inventory, InventoryNode, Numbering, Preview, Selection},
+    planner::{self, Begins, Earlier, Intent, Inventory, InventoryNode, Numbering, Preview, Selection},
     sequencer::{ClusterNode, Standing},
     step::ClusterRole,
     timestamp::Timestamp,
@@ -56,7 +56,7 @@ fn plan(machine: &str, is_member: bool, intent: &Intent) -> (Plan, Preview) {
         roster: Digest::of(b"roster"),
         created: now,
         lifetime_seconds: 3600,
-            begins: Begins::AtOnce,
+        begins: Begins::AtOnce,
     };
     planner::plan(&fleet, &roster, &inventory, &Earlier::default(), intent, &numbering).unwrap()
 }
