@@ -28,6 +28,7 @@ mod token;
 mod trust;
 mod update;
 mod why;
+mod windows;
 
 use hostler_plan::cluster::ACCESS;
 use serde_json::json;

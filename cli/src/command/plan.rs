@@ -20,7 +20,7 @@ use hostler_plan::{
 use hostler_proto::v1::RolloutDetail;
 use serde_json::{Value, json};
 
-use super::{Context, amend, forks, inspect, members, membership, pods, progress::Progress};
+use super::{Context, amend, forks, inspect, members, membership, pods, progress::Progress, windows};
 use crate::{
     Admin,
     admin::{Reached, now},
@@ -428,6 +428,9 @@ pub(super) async fn follow(context: &Context, admin: &mut Admin, rollout: &str) 
     let drains = pods::drains(&evidence);
     if !drains.is_empty() {
         print(context.output, || json!({ "event": "summary", "drains": drains }), || pods::drains_text(&drains))?;
+    }
+    if let Some(left) = windows::of(&evidence) {
+        print(context.output, || left.json(), || left.text())?;
     }
     let proved = rollout::finished(admin.trust_store(), rollout, &detail)?;
     print(

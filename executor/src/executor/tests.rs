@@ -7,6 +7,7 @@ mod inspect;
 mod model;
 mod places;
 mod start;
+mod windows;
 
 use std::{
     collections::BTreeMap,

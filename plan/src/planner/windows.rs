@@ -14,6 +14,7 @@ use crate::{
     step::Step,
     text::{and_more, until},
     timestamp::Timestamp,
+    trust::MAX_WINDOWS,
 };
 
 use super::{Begins, Draft, Note, Obstacle, Request, WindowObstacle, task::list};
@@ -163,7 +164,11 @@ fn sets(
             draft.obstacles.push(Obstacle::Window(WindowObstacle::OutOfReach { nodes: out, next, end }));
         }
     }
-    of.into_iter().map(|(_, set)| set).collect()
+    let sets: Vec<WindowSet> = of.into_iter().map(|(_, set)| set).collect();
+    // What comes after so many is another plan's.
+    let most = MAX_WINDOWS / sets.len().max(1);
+    let first = |set: WindowSet| WindowSet { windows: set.windows.into_iter().take(most).collect(), ..set };
+    sets.into_iter().map(first).collect()
 }
 
 /// Whether it was said already that windows are too short.

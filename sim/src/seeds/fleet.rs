@@ -24,6 +24,11 @@ pub(super) fn fleet(profile: &Profile, versions: Versions) -> Fleet {
          lease_seconds = 60\nplan_lifetime_seconds = 2000000\ndelete_empty_dir_data = \"all\"\n",
         profile.max_unavailable, profile.canary
     );
+    if profile.windows {
+        let hour = |hour| format!("{{ start = \"{hour:02}:00\", length = \"50min\" }}");
+        let hours: Vec<String> = (0..24).map(hour).collect();
+        text.push_str(&format!("[maintenance]\nzone = \"Europe/Berlin\"\nwindows = [{}]\n", hours.join(", ")));
+    }
     for i in 0..profile.nodes {
         let (letter, number, role) = match i.checked_sub(profile.servers) {
             None => ("s", i + 1, "server"),

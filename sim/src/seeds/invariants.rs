@@ -7,7 +7,7 @@ use std::{
 };
 
 use hostler_plan::{
-    document::PlanKind,
+    document::{PlanKind, Windows},
     entry::Entry,
     health::Vitals,
     id::{Digest, NodeName},
@@ -17,7 +17,7 @@ use hostler_plan::{
 
 use super::{
     Millis,
-    coordinator::KnownPlan,
+    coordinator::{KnownPlan, timestamp},
     health::HealthInvariants,
     machine::{Machine, TaskKey},
 };
@@ -208,9 +208,32 @@ impl Invariants {
         if plan.plan.kind != PlanKind::Drain {
             self.drain_goes_first(key)?;
         }
+        self.in_its_window(now, key)?;
         self.last_grant = grant;
         self.grants.insert((key, grant), ());
         Ok(())
+    }
+
+    /// Where the fleet has maintenance windows, a node is taken out of service in one of them alone, with enough of it
+    /// left: counted here from the plan's own numbers.
+    fn in_its_window(&self, now: Millis, key: TaskKey) -> Result<(), String> {
+        let plan = &self.plans[key.0].plan;
+        let task = &plan.tasks[key.1];
+        let retried = self.grants.range((key, 0)..=(key, u64::MAX)).next().is_some();
+        let cordons = task.disrupts && task.steps.iter().any(|s| matches!(s, Step::Cordon(_)));
+        let sets = match &plan.windows {
+            Some(Windows::Within { sets }) if cordons && !retried => sets,
+            Some(Windows::Within { .. } | Windows::AtOnce {}) | None => return Ok(()),
+        };
+        let now = timestamp(now);
+        let open = sets.iter().any(|set| {
+            let known = set.tasks.iter().find(|known| known.task == task.id);
+            known.is_some_and(|known| {
+                let ends = now.plus(std::time::Duration::from_secs(known.seconds));
+                set.windows.iter().any(|window| window.from <= now && ends <= window.until)
+            })
+        });
+        if open { Ok(()) } else { Err(format!("{} of plan {} was granted outside of its windows", task.id, plan.seq)) }
     }
 
     /// While a drain that lists a rollout runs, the rollout begins with no other node.

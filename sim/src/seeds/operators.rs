@@ -204,7 +204,7 @@ impl World {
             roster: hostler_plan::id::Digest::of(b"roster"),
             created: timestamp(self.now),
             lifetime_seconds: self.fleet.policy.plan_lifetime_seconds,
-            begins: Begins::AtOnce,
+            begins: Begins::InWindows { most_seconds: self.fleet.policy.plan_lifetime_seconds },
         };
         let inventory = Inventory::of(&self.coordinator.sequencer, timestamp(self.now));
         let known = |plan: &&Arc<KnownPlan>| inventory.running.iter().any(|r| r.plan.digest == plan.digest);

@@ -12,6 +12,8 @@ pub struct Profile {
     pub nodes: usize,
     pub max_unavailable: u32,
     pub canary: u32,
+    /// Whether nodes are taken out of service within maintenance windows alone.
+    pub windows: bool,
     /// Of messages that never arrive.
     pub lost: u64,
     /// Of messages that arrive twice.
@@ -49,6 +51,7 @@ impl Profile {
             nodes: 50,
             max_unavailable: u32::try_from(random.between(1, 6)).unwrap_or(1),
             canary: u32::try_from(random.between(0, 3)).unwrap_or(1),
+            windows: false,
             lost: 0,
             doubled: 0,
             slowest: 200,
@@ -73,6 +76,7 @@ impl Profile {
         }
         let mut some = |most: u64| if random.chance(600) { random.between(1, most) } else { 0 };
         Self {
+            windows: seed % 5 == 3,
             lost: some(100),
             doubled: some(100),
             slowest: 200 + some(15_000),

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use hostler_plan::{step::UnitState, timestamp::Timestamp};
+use hostler_plan::{
+    document::{Window, WindowSet, WindowTask, Windows},
+    step::UnitState,
+    timestamp::Timestamp,
+};
 
 use super::*;
 use crate::{executor::Executor, status::ExecutorStatus};
@@ -30,6 +34,8 @@ struct Planned {
     beside: BTreeSet<u64>,
     not_before: Timestamp,
     expires: Timestamp,
+    /// From when until when its task begins at all.
+    window: Option<(Timestamp, Timestamp)>,
     is_stop: bool,
 }
 
@@ -62,8 +68,8 @@ impl Model {
         }
     }
 
-    /// Whether a step of this plan may begin.
-    fn allows(&self, plan: &Planned, now: Timestamp, synchronised: bool) -> bool {
+    /// Whether a step of this plan may begin; the first one of its task only in the plan's window.
+    fn allows(&self, plan: &Planned, is_first: bool, now: Timestamp, synchronised: bool) -> bool {
         self.open.contains(&plan.seq)
             && self.held.contains(&plan.seq)
             && self.leased.contains(&plan.seq)
@@ -72,6 +78,7 @@ impl Model {
             && self.floor.is_none_or(|floor| now >= floor)
             && now >= plan.not_before
             && now < plan.expires
+            && (!is_first || plan.window.is_none_or(|(from, until)| from <= now && now <= until))
     }
 }
 
@@ -119,10 +126,12 @@ impl Day {
             .collect();
         let (later, lives, is_stop) =
             (self.random.below(3) * 2 * HOUR, HOUR + self.random.below(9) * HOUR, self.random.below(5) == 0);
+        let opens = (self.random.below(3) == 0 && !is_stop).then(|| later + self.random.below(lives));
         let signed = self.fleet.plan(seq, vec![unit(1), unit(2)], |p| {
             p.keeps_valid.clone_from(&beside);
             p.not_before = p.created.plus(Duration::from_secs(later));
             p.expires = p.not_before.plus(Duration::from_secs(lives));
+            p.windows = opens.map(|opens| window(p.created.plus(Duration::from_secs(opens))));
             if is_stop {
                 (p.kind, p.tasks, p.targets) = (PlanKind::Stop, vec![], vec![]);
             }
@@ -134,7 +143,10 @@ impl Day {
         }
         let beside = beside.iter().map(|p| p.seq.0).collect();
         let (not_before, expires) = (plan.not_before, plan.expires);
-        self.plans.push(Planned { signed, seq, beside, not_before, expires, is_stop });
+        let window = opens.map(|opens| plan.created.plus(Duration::from_secs(opens)));
+        // What needs ten minutes of an hour.
+        let window = window.map(|from| (from, from.plus(Duration::from_secs(50 * 60))));
+        self.plans.push(Planned { signed, seq, beside, not_before, expires, window, is_stop });
     }
 
     /// The process ends, if one runs, and another one begins; what was granted is granted again.
@@ -198,15 +210,26 @@ impl Day {
             executor.handle(request).unwrap();
             executor.take_turns().unwrap();
         }
-        let waits = executor.pending.iter().all(|pending| pending.sentence.starts_with("waits: "));
+        let waits = executor.pending.iter().all(|pending| pending.sentence.starts_with("waits"));
         assert!(waits, "each wait says why");
         assert_eq!(status.content().running.is_some(), !executor.pending.is_empty());
         let (now, synchronised) = self.clock();
         for unit in started(&self.machine).difference(&before) {
             let plan = self.plans.iter().find(|p| unit.starts_with(&format!("plan{}-", p.seq))).unwrap();
-            assert!(self.model.allows(plan, now, synchronised), "{unit} was started at {now} ({synchronised})");
+            let is_first = unit.ends_with("-1.service");
+            assert!(
+                self.model.allows(plan, is_first, now, synchronised),
+                "{unit} was started at {now} ({synchronised})"
+            );
         }
     }
+}
+
+/// An hour from then on, of which the task needs ten minutes.
+fn window(from: Timestamp) -> Windows {
+    let window = Window { from, until: from.plus(Duration::from_secs(HOUR)), offset_minutes: 0 };
+    let tasks = vec![WindowTask { task: TaskId::new("w1.work").unwrap(), seconds: 600 }];
+    Windows::Within { sets: vec![WindowSet { zone: "UTC".parse().unwrap(), windows: vec![window], tasks }] }
 }
 
 fn started(machine: &Machine) -> BTreeSet<String> {

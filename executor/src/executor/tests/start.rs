@@ -6,7 +6,7 @@ use super::*;
 use crate::{disk::Disk, executor::Executor, status::ExecutorStatus};
 
 /// An executor whose requests are handed over one after the other.
-struct Node {
+pub(super) struct Node {
     executor: Option<Executor>,
     sender: RequestSender,
     status: Arc<ExecutorStatus>,
@@ -14,13 +14,13 @@ struct Node {
 }
 
 impl Node {
-    fn new(fleet: &Fleet, machine: &Arc<Machine>) -> Self {
+    pub(super) fn new(fleet: &Fleet, machine: &Arc<Machine>) -> Self {
         let (executor, sender, status, disk) = fleet.executor(machine).unwrap();
         Self { executor: Some(executor), sender, status, _disk: disk }
     }
 
     /// Hands these over and lets the executor do what it can.
-    fn work(&mut self, requests: &[Request]) {
+    pub(super) fn work(&mut self, requests: &[Request]) {
         requests.iter().for_each(|request| self.sender.offer(request.clone()).unwrap());
         let executor = self.executor.as_mut().unwrap();
         executor.take_turns().unwrap();
@@ -30,7 +30,7 @@ impl Node {
         }
     }
 
-    fn receipts(&self) -> Vec<Receipt> {
+    pub(super) fn receipts(&self) -> Vec<Receipt> {
         self.status.content().receipts.iter().map(|r| json::parse(&r.bytes).unwrap()).collect()
     }
 
@@ -38,12 +38,12 @@ impl Node {
         self.status.content().refusals.iter().map(|r| r.refused.refusal).collect()
     }
 
-    fn sentence(&self) -> String {
+    pub(super) fn sentence(&self) -> String {
         self.status.content().progress.as_ref().map(|p| p.sentence.clone()).unwrap_or_default()
     }
 }
 
-fn with_lease(plan: &Signed, lease_seconds: u64) -> Vec<Request> {
+pub(super) fn with_lease(plan: &Signed, lease_seconds: u64) -> Vec<Request> {
     let grant = Grant { lease_seconds, ..Fleet::grant(plan, "w1.work", 1) };
     vec![Request::Plan(plan.clone()), Request::Grant(grant.into())]
 }
@@ -52,7 +52,7 @@ fn renewal() -> Request {
     Request::LeaseRenewed { grant: 1, lease_seconds: 600 }
 }
 
-fn set_clock(machine: &Machine, now: Timestamp, synchronised: bool) {
+pub(super) fn set_clock(machine: &Machine, now: Timestamp, synchronised: bool) {
     let mut inner = machine.inner();
     (inner.now, inner.synchronised) = (now, synchronised);
 }
