@@ -49,7 +49,7 @@ pub use which::ManyNodes;
 /// A node does only what an admin signed, in the order the admin signed. This command makes what is signed, and checks
 /// what others signed, without believing the coordinator.
 #[derive(Debug, Parser)]
-#[command(name = "hostler", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "hostler", version, max_term_width = 120, subcommand_required = true, arg_required_else_help = true)]
 #[command(after_help = "Examples:
   hostler trust init --coordinator rack.lan:7445 --setup-code hostlersetup1.eyJ…
   hostler token create --uses 8 --ttl 1h

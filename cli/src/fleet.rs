@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hostler_plan::{
-    document::{Roster, RosterStatus},
+    document::{ClusterRole, Roster, RosterStatus},
     fleet::Fleet,
     id::NodeName,
     planner::Inventory,
@@ -51,6 +51,10 @@ pub fn differences(fleet: &Fleet, roster: Option<&Roster>, inventory: &Inventory
         }
         if entry.arch != node.arch {
             add(name, node.arch.to_string(), &entry.arch.to_string(), "correct the file".into());
+        }
+        // A host is no member of the cluster, and runs no version of it.
+        if node.role == ClusterRole::Host {
+            continue;
         }
         match inventory.nodes.get(name).and_then(|n| n.condition.version) {
             None => add(name, fleet.version.to_string(), "not in the cluster", format!("hostler plan join {name}")),

@@ -77,7 +77,7 @@ pub const VARIABLES: [&str; 5] =
     ["HOSTLER_HOME", "HOSTLER_COORDINATOR", "HOSTLER_KEY", "HOSTLER_FLEET", "HOSTLER_KEY_PASSPHRASE_FILE"];
 
 /// What the daemons' own variables begin with; a developer has them beside ours.
-const DAEMONS: [&str; 3] = ["HOSTLER_COORDINATOR_", "HOSTLER_AGENT_", "HOSTLER_LOG"];
+const DAEMONS: [&str; 3] = ["HOSTLER_COORDINATOR_", "HOSTLER_AGENT_", "HOSTLER_EXECUTOR_"];
 
 /// Key files that are tried without being named, in this order; the same that ssh tries, of the types that count.
 const USUAL_KEYS: [&str; 2] = ["id_ed25519", "id_ecdsa"];

@@ -199,6 +199,8 @@ fn what_only_kubeadm_is_told_is_refused_elsewhere() {
         message.contains("kubelet_args: only kubeadm is told of it, found the distribution k3s; remove it"),
         "{message}"
     );
+    let message = read(&format!("{small}\n[snapshots]\nkeep = 3\n")).expect_err("K3s takes its own");
+    assert!(message.contains("[snapshots]: only kubeadm is told of it"), "{message}");
     let kernel = read(&format!("{small}\n[machine]\nmodules = [\"overlay\"]\nswap = \"off\"\n")).unwrap().0;
     assert_eq!(kernel.machine.swap, Some(Swap::Off));
 }

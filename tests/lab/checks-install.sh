@@ -70,9 +70,9 @@ image_boots() {
     lab exec w2 -- mkdir -p /boot/firmware
     lab exec admin -- tar -C /root/cards/w2/cloud-init -c . | lab exec w2 -- tar -C /boot/firmware -x
     shown lab exec w2 -- cloud-init schema --config-file /boot/firmware/user-data
-    # As Raspberry Pi OS has it; addresses are the lab's.
+    # As Raspberry Pi OS has it; addresses are the lab's, whose machines have no locales.
     printf '%s\n' 'datasource_list: [NoCloud, None]' 'datasource: {NoCloud: {seedfrom: "file:///boot/firmware/"}}' \
-        'network: {config: disabled}' | in_machine w2 /etc/cloud/cloud.cfg.d/99-boot-partition.cfg
+        'network: {config: disabled}' 'locale: false' | in_machine w2 /etc/cloud/cloud.cfg.d/99-boot-partition.cfg
     lab exec w2 -- rm /etc/cloud/cloud-init.disabled
     before=$(boot_id w2)
     lab exec w2 -- systemctl reboot || true

@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::CommandFactory as _;
+use hostler_plan::{document::PlanKind, step::Step};
 
 /// What is no part of a repository's files, although it looks like a path of it.
 const ELSEWHERE: [&str; 2] = ["target/", "packaging/generated"];
@@ -128,6 +129,19 @@ fn sources(folder: &Path) -> String {
         }
     }
     all
+}
+
+#[test]
+fn every_kind_and_every_step_stands_on_its_page() {
+    let page = std::fs::read_to_string(workspace().join("docs/plans.md")).expect("a page");
+    let named: BTreeSet<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next())
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect();
+    let kinds = PlanKind::ALL.iter().map(|kind| kind.to_string());
+    let all: BTreeSet<String> = kinds.chain(Step::OPS.iter().map(|op| (*op).to_owned())).collect();
+    assert_eq!(named, all.iter().map(String::as_str).collect());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes this machine a node of a fleet: installs hostler-agent from the folder of this script. It was written by `hostler
-# node image`, and runs once, as root. The join string beside it is read and removed by the agent.
+# node image`, and runs once, as root. The join string beside it is read and removed by its executor.
 set -eu
 folder=${1:-$(dirname "$0")}
 cd "$folder"
@@ -14,7 +14,7 @@ fi
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l
 apt-get -y --no-install-recommends -o DPkg::Lock::Timeout=600 -o Dpkg::Options::=--force-confdef \
     -o Dpkg::Options::=--force-confold install "$package"
-# The agent looks at the boot partition itself, and at no other volume.
+# The executor looks at the boot partition itself, and at no other volume.
 case $folder in
 /boot/*) ;;
 *)

@@ -81,6 +81,9 @@ fn whole(found: &mut Found, fleet: &Fleet, merged: &Merged, artifacts_are: Artif
     let nodes = merged.nodes.iter().map(|at| &at.location).collect();
     if fleet.distribution != Distribution::Kubeadm {
         foreign_keys(found, fleet, &place(merged.machine.as_ref().map(|at| &at.location)));
+        if let Some(At { location, .. }) = &merged.snapshots {
+            only_kubeadm(found, fleet, location, "[snapshots]");
+        }
     }
     if let Some(why) = machine::contradiction(&fleet.machine) {
         found.error(&place(merged.machine.as_ref().map(|at| &at.location)), format!("[machine]: {why}"));
@@ -134,10 +137,14 @@ fn foreign_keys(found: &mut Found, fleet: &Fleet, location: &Location) {
         .flat_map(|node| [(node.taints.is_some(), "taints"), (!node.kubelet_args.is_empty(), "kubelet_args")]);
     let keys: BTreeSet<&str> = of_machines.chain(of_nodes).filter(|(stands, _)| *stands).map(|(_, key)| key).collect();
     for key in keys {
-        let (distribution, other) = (fleet.distribution, Distribution::Kubeadm);
-        let message = format!("{key}: only {other} is told of it, found the distribution {distribution}; remove it");
-        found.error(location, message);
+        only_kubeadm(found, fleet, location, key);
     }
+}
+
+fn only_kubeadm(found: &mut Found, fleet: &Fleet, location: &Location, key: &str) {
+    let (distribution, other) = (fleet.distribution, Distribution::Kubeadm);
+    let message = format!("{key}: only {other} is told of it, found the distribution {distribution}; remove it");
+    found.error(location, message);
 }
 
 fn groups(found: &mut Found, merged: &Merged) -> BTreeMap<String, Group> {

@@ -51,10 +51,10 @@ fn check_set(plan: &Plan, set: &WindowSet, tasks: &BTreeMap<&TaskId, &Task>) -> 
     }
     for known in &set.tasks {
         let id = &known.task;
-        if !tasks.get(id).is_some_and(|task| !task.finishes) {
+        if tasks.get(id).is_none_or(|task| task.finishes) {
             return Err(format!("expected a task of the plan to begin in windows, found {id}"));
         }
-        if !set.first_room(plan.not_before, known.seconds).is_some_and(|at| at < plan.expires) {
+        if set.first_room(plan.not_before, known.seconds).is_none_or(|at| at >= plan.expires) {
             return Err(format!(
                 "expected a window before {} in which {id} can begin with {} s left, found none",
                 plan.expires, known.seconds
