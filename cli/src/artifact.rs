@@ -228,6 +228,14 @@ fn archs(content: &Content, told: Option<Arch>, said: Option<Arch>) -> Result<Ve
     }
 }
 
+/// The folder among the kept artifacts of what was sealed to machines.
+pub(crate) const SEALED: &str = "sealed";
+
+/// Where a file that was sealed to a machine lies.
+pub(crate) fn sealed_path(kept: &Path, digest: &Digest) -> PathBuf {
+    kept_path(&kept.join(SEALED), digest)
+}
+
 /// Where a file that was downloaded, or taken out of an archive, is kept.
 pub fn kept_path(kept: &Path, digest: &Digest) -> PathBuf {
     kept.join(digest.hex())

@@ -9,6 +9,7 @@ pub mod args;
 pub mod artifact;
 pub mod ask;
 pub mod command;
+pub mod credentials;
 pub mod decision;
 pub mod delivery;
 pub mod error;

@@ -24,7 +24,7 @@ use hostler_plan::{
 };
 use hostler_proto::v1;
 
-pub use artifact::{ArtifactFiles, upload_missing};
+pub use artifact::{ArtifactFiles, upload_missing, upload_sealed};
 pub use earlier::{earlier, fates};
 
 use number::Forks;

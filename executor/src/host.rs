@@ -26,7 +26,7 @@ use hostler_plan::{
 use hostler_seal::Identity;
 use serde::Deserialize;
 
-pub use administrator::{Administrator, Applying};
+pub use administrator::{Administrator, Applying, merge_patch};
 pub use cluster::{
     CORDON_ANNOTATION, Cluster, ClusterError, CordonAnswer, Eviction, FIELD_MANAGER, Following, Mark, PodScope,
     SELF_CORDON_ANNOTATION, SELF_CORDON_MANAGER, Watch,

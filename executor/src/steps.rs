@@ -41,6 +41,8 @@ pub(crate) fn action(step: &Step) -> &dyn Action {
         Step::NamedInitiator(step) => step,
         Step::LastingNetwork(step) => step,
         Step::SetSshd(step) => step,
+        Step::EnsureRegistry(step) => step,
+        Step::ForgetRegistries(step) => step,
         Step::BootstrapK3s(step) => step,
         Step::AdmitToK3s(step) => step,
         Step::JoinK3s(step) => step,

@@ -9,7 +9,7 @@ mod fleet;
 mod front;
 mod machine;
 
-pub(crate) use administrator::{BeforeGet, TestAdministrator, merge};
+pub(crate) use administrator::{BeforeGet, TestAdministrator};
 pub(crate) use allocator::{Allocated, allocated};
 pub(crate) use api_server::{Answer, ApiServer, Asked};
 pub(crate) use cluster::{AtEviction, State, TestCluster};

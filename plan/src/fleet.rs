@@ -15,6 +15,7 @@ mod maintenance;
 mod node;
 mod problem;
 mod reach;
+mod registry;
 mod snapshots;
 mod version;
 
@@ -25,16 +26,18 @@ pub use artifact::{ArtifactKind, FleetArtifact, Source};
 pub use balancer::Balancer;
 pub use kubeadm::{Component, Dns, Etcd, Kubeadm, Kubelet, Patch, Proxy, Volume};
 pub use machine::{
-    ContainerRuntime, Journal, JournalStorage, Machine, MachineFile, Registry, Settings, StorageClient, Swap, UpdatedBy,
+    ContainerRuntime, Journal, JournalStorage, Machine, MachineFile, Settings, StorageClient, Swap, UpdatedBy,
 };
 pub(crate) use machine::{args_over, put_over};
 pub use maintenance::{Maintenance, WeeklyWindow};
 pub use problem::{FleetError, Location, Problem};
+pub use registry::Registry;
 pub use snapshots::Snapshots;
 
 use crate::{
     cluster::Taint,
     distribution::Distribution,
+    document::Artifact,
     id::{Arch, NodeName},
     step::{ClusterRole, EmptyDirs, NewOwners, Reactions},
     version::Version,
@@ -68,6 +71,9 @@ pub struct Fleet {
     pub handover: Option<String>,
     /// What stands in front of its API servers, where Hostler brings it.
     pub balancer: Option<Balancer>,
+    /// What machines ask registries with, sealed to each: none of it is in the file, which names where it lies. Who
+    /// plans seals it.
+    pub sealed: BTreeMap<NodeName, Artifact>,
 }
 
 impl Fleet {

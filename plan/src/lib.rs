@@ -26,6 +26,7 @@ pub mod network;
 pub mod planner;
 pub mod quorum;
 pub mod refusal;
+pub mod registry;
 pub mod renewal;
 pub mod sequencer;
 pub mod show;

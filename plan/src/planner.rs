@@ -28,6 +28,7 @@ mod renew;
 mod replace;
 mod restore;
 mod rolling;
+mod sealed;
 mod seeding;
 mod select;
 mod skew;
@@ -54,6 +55,7 @@ pub use intent::{
 pub use obstacle::{Obstacle, PlanError};
 pub use preview::{Effect, Note, Phase, PhaseName, Preview};
 pub use read::listed;
+pub use sealed::artifact_name as credentials_name;
 pub use stop::stop;
 pub use update::files;
 pub use update_obstacle::UpdateObstacle;
@@ -158,6 +160,7 @@ pub fn plan(
         Intent::Reboot { nodes, accept_outage } => rolling::reboot(request, &mut draft, nodes, accept_outage),
     }
     object::name(request, &mut draft);
+    sealed::carry(request, &mut draft);
     let fates = fates(request, kind, &mut draft);
     let kept = fates.iter().filter(|fate| fate.goes_on()).count();
     if kept > MAX_KEPT_VALID {

@@ -11,6 +11,7 @@ pub mod k3s;
 mod kube;
 pub mod kubeadm;
 pub mod machine;
+pub mod registry;
 pub mod restore;
 pub mod update;
 
@@ -83,6 +84,8 @@ steps! {
     "iscsi.initiator" => NamedInitiator(machine::NamedInitiator),
     "network.lasts" => LastingNetwork(machine::LastingNetwork),
     "sshd.set" => SetSshd(machine::SetSshd),
+    "registry.ensure" => EnsureRegistry(registry::Ensure),
+    "registry.forget" => ForgetRegistries(registry::Forget),
     "k3s.bootstrap" => BootstrapK3s(k3s::Bootstrap),
     "k3s.admit" => AdmitToK3s(k3s::Admit),
     "k3s.join" => JoinK3s(k3s::Join),
@@ -165,6 +168,8 @@ impl Step {
                 | Step::NamedInitiator(_)
                 | Step::LastingNetwork(_)
                 | Step::SetSshd(_)
+                | Step::EnsureRegistry(_)
+                | Step::ForgetRegistries(_)
         )
     }
 
@@ -360,6 +365,12 @@ mod tests {
         r#"{"op":"iscsi.initiator"}"#,
         r#"{"op":"network.lasts","address":"10.0.0.11","is_server":true}"#,
         r#"{"op":"sshd.set","password_authentication":false,"root_login":"keys"}"#,
+        concat!(
+            r#"{"op":"registry.ensure","artifact":"registry-credentials","registry":"registry.lab:5000","hosts":["#,
+            r#"{"url":"https://mirror.lab","ca":true,"credentials":false},"#,
+            r#"{"url":"https://registry.lab:5000","ca":false,"credentials":true}]}"#
+        ),
+        r#"{"op":"registry.forget","keep":["registry.lab:5000"]}"#,
         r#"{"op":"k3s.bootstrap","artifact":"k3s-aarch64","version":"v1.34.3+k3s1"}"#,
         r#"{"op":"k3s.admit","lifetime_seconds":900}"#,
         concat!(

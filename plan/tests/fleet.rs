@@ -82,7 +82,7 @@ fn every_mistake_has_its_sentence() {
         (
             "[[nodes]]",
             "[policy]\nmax_unavailable = \"2\"\n[[nodes]]",
-            "fleet.toml:9:19: invalid type: string \"2\", expected i64",
+            "fleet.toml:9:19: invalid type: string \"2\", expected a whole number; see docs/fleet-file.md",
         ),
         (
             "[[nodes]]",
@@ -100,6 +100,20 @@ fn every_mistake_has_its_sentence() {
             "arch = \"aarch64\"\nlabels = { \"node-role.kubernetes.io/x\" = \"1\" }",
             "cannot give itself the label",
         ),
+        (
+            "arch = \"aarch64\"",
+            "arch = \"aarch64\"\nlabels = { \"/x\" = \"1\" }",
+            "\"/x\" = \"1\" is not a Kubernetes label",
+        ),
+        ("arch = \"aarch64\"", "arch = \"aarch64\"\nlabels = { \"Lab/x\" = \"1\" }", "is not a Kubernetes label"),
+        ("arch = \"aarch64\"", "arch = \"aarch64\"\nlabels = { \"a..b/x\" = \"1\" }", "is not a Kubernetes label"),
+        (
+            "arch = \"aarch64\"",
+            "arch = \"aarch64\"\nlabels = { zone = \"a b\" }",
+            "is not a Kubernetes label; use letters",
+        ),
+        ("arch = \"aarch64\"", "arch = \"aarch64\"\nlabels = { zone = 3 }", "integer `3`, expected a text in quotes"),
+        ("arch = \"aarch64\"", "arch = \"aarch64\"\nlabels = [\"a=b\"]", "sequence, expected a table"),
         (
             "arch = \"aarch64\"",
             "arch = \"aarch64\"\n[[artifacts]]\nname = \"k3s\"\nversion = \"v1.34.3+k3s1\"\narch = \"aarch64\"\n\

@@ -97,6 +97,7 @@ fn steps() -> Vec<Case> {
             json!({"op": "systemd.ensure", "unit": "ssh.service", "state": "started", "enabled": true}),
             vec![("unit", texts(&["--root=/x", "ssh", "hostler-agent.service", "../a.service"]))],
         ),
+        (json!({"op": "registry.forget", "keep": ["a.lab"]}), vec![("keep", vec![json!(["../x"]), json!(["A"])])]),
         (
             json!({"op": "k3s.admit", "lifetime_seconds": 900}),
             vec![("lifetime_seconds", vec![json!(0), json!(u64::MAX)])],

@@ -48,6 +48,11 @@ fn a_balancer_that_cannot_work_is_refused_with_the_sentence_that_helps() {
     assert_eq!((balancer.address.to_string().as_str(), balancer.router_id), ("192.168.1.10", 51));
     for (written, instead, expected) in [
         ("address = \"192.168.1.10\"", "address = \"lb\"", "at which machines are reached, found \"lb\""),
+        (
+            "address = \"192.168.1.10\"",
+            "address = \"10.96.0.9\"",
+            "[balancer] address: 10.96.0.9 is in service_network",
+        ),
         ("address = \"192.168.1.10\"", "address = \"127.0.0.1\"", "machines are reached, found \"127.0.0.1\""),
         ("\"eth0\"", "\"eth0@if3\"", "before any '@', of at most 15 letters"),
         ("\"eth0\"", "\"eth0\"\nnodes = [\"s4\"]", "nodes: expected nodes of this file, found \"s4\"; write \"s1\""),
@@ -118,6 +123,42 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("time_sync = true", "time_sync = 1", "time_sync: expected true or a unit such as \"chrony.service\", found 1"),
     ("https://mirror.lab", "mirror.lab", "registry \"docker.io\": expected a mirror such as"),
     ("mirrors = ", "ca = \"x\"\nmirrors = ", "its ca is no certificate; write the PEM text"),
+    // What registries are asked with.
+    (
+        "mirrors = ",
+        "password = \"hunter2\"\nmirrors = ",
+        "a registry: password is no key of it. The fleet file is kept",
+    ),
+    (
+        "mirrors = ",
+        "credentials = { user = \"a\", password = \"hunter2\" }\nmirrors = ",
+        "user stands in the fleet file",
+    ),
+    ("mirrors = ", "credentials = \"user = \\\"a\\\"\"\nmirrors = ", "expected a file for the registry itself"),
+    ("mirrors = ", "credentials = 7\nmirrors = ", "credentials = \"FILE\", or a table with one for each who is asked"),
+    (
+        "mirrors = ",
+        "credentials = { \"https://miror.lab\" = \"hub.toml\" }\nmirrors = ",
+        "who are asked, \"https://mirror.lab:5000\", \"docker.io\", found \"https://miror.lab\"; correct it",
+    ),
+    ("https://mirror.lab", "https://ana:hunter2@mirror.lab", "a mirror is written with a user in front of '@'"),
+    ("\"docker.io\"]", "\"docker.io/library\"]", "expected a host such as \"docker.io\" or \"registry.lab:5000\""),
+    (
+        "[machine.container_runtime.registries.",
+        "[machine.container_runtime.config.plugins.x.registry.configs.y.auth]\npassword = \"hunter2\"\n\
+         [machine.container_runtime.registries.",
+        "container_runtime: its config holds what registries are asked with; remove it. The fleet file",
+    ),
+    (
+        "swap = \"off\"",
+        "files.\"/etc/containerd/certs.d/quay.io/hosts.toml\".content = \"[header]\\nauthorization = 'hunter2'\"",
+        "files: /etc/containerd/certs.d/quay.io/hosts.toml holds what registries are asked with; remove it",
+    ),
+    (
+        "swap = \"off\"",
+        "files.\"/var/lib/kubelet/config.json\".content = \"{\\\"auths\\\": \\\"hunter2\\\"}\"",
+        "files: /var/lib/kubelet/config.json holds what registries are asked with",
+    ),
     // kubeadm's.
     ("cert_sans", "cert_san", "unknown key \"cert_san\" in [kubeadm]; write \"cert_sans\" if that is meant"),
     (
@@ -163,7 +204,46 @@ fn every_fleet_that_cannot_work_has_its_sentence() {
         let message = read(&RACK.replacen(from, to, 1)).expect_err(to);
         assert!(message.starts_with("fleet.toml:"), "{to}: no place in {message}");
         assert!(message.contains(expected), "{to}\n  expected: {expected}\n  found: {message}");
+        assert!(!message.contains("hunter2"), "{to}: a secret is repeated: {message}");
     }
+}
+
+#[test]
+fn credentials_are_named_by_their_files_and_go_to_nobody_else() {
+    let both =
+        "credentials = { \"docker.io\" = \"hub.toml\", \"https://mirror.lab:5000\" = \"mirror.toml\" }\nmirrors = ";
+    let (fleet, warnings) = read(&RACK.replacen("mirrors = ", both, 1)).unwrap();
+    assert_eq!(warnings, []);
+    let (name, registry) = fleet.machine.container_runtime.registries.first_key_value().unwrap();
+    let files: Vec<_> = registry.credentials.iter().map(|(url, file)| (url.as_str(), file.as_str())).collect();
+    assert_eq!(files, [("https://mirror.lab:5000", "mirror.toml"), ("https://registry-1.docker.io", "hub.toml")]);
+    assert!(registry.hosts(name).iter().all(|host| host.credentials && !host.ca));
+    let itself = RACK.replacen("mirrors = ", "credentials = \"hub.toml\"\nmirrors = ", 1);
+    let registries = read(&itself).unwrap().0.machine.container_runtime.registries;
+    let hosts = registries.iter().flat_map(|(name, registry)| registry.hosts(name));
+    let with: Vec<bool> = hosts.map(|host| host.credentials).collect();
+    assert_eq!(with, [false, true], "a mirror is not asked with what is the registry's");
+    let open = both.replace("https://mirror", "http://mirror");
+    let (_, warnings) =
+        read(&RACK.replace("https://mirror", "http://mirror").replacen("mirrors = ", &open, 1)).unwrap();
+    assert!(warnings[0].message.contains("everybody on the way to http://mirror.lab:5000 can read"), "{warnings:?}");
+    let written = "swap = \"off\"\nfiles.\"/etc/containerd/certs.d/docker.io/hosts.toml\".content = \"x\"";
+    let message = read(&itself.replacen("swap = \"off\"", written, 1)).unwrap_err();
+    assert!(message.contains("is written with the credentials of its registry; write them both through"), "{message}");
+}
+
+#[test]
+fn a_registry_without_mirrors_is_judged_by_its_own_authority() {
+    let ca = "ca = \"-----BEGIN CERTIFICATE-----\"\nmirrors = ";
+    let judged = |text: &str| {
+        let registries = read(text).unwrap().0.machine.container_runtime.registries;
+        let hosts = registries.iter().flat_map(|(name, registry)| registry.hosts(name));
+        hosts.map(|host| (host.url.to_string(), host.ca)).collect::<Vec<_>>()
+    };
+    let mirrored = RACK.replacen("mirrors = ", ca, 1);
+    let (mirror, hub) = ("https://mirror.lab:5000".to_owned(), "https://registry-1.docker.io".to_owned());
+    assert_eq!(judged(&mirrored), [(mirror, true), (hub.clone(), false)]);
+    assert_eq!(judged(&mirrored.replacen("[\"https://mirror.lab:5000\"]", "[]", 1)), [(hub, true)]);
 }
 
 #[test]
@@ -224,5 +304,19 @@ fn two_families_are_written_together() {
         .replacen("10.244.0.0/16", "10.244.0.0/16,fd01::/48", 1)
         .replacen("10.96.0.0/12", "10.96.0.0/12, fd02::/112", 1)
         .replacen("192.168.1.22", "fd00::22", 1);
-    assert_eq!(read(&both).unwrap().0.kubeadm.unwrap().service_network.len(), 2);
+    let (fleet, warnings) = read(&both).unwrap();
+    assert_eq!((fleet.kubeadm.unwrap().service_network.len(), warnings), (2, Vec::new()));
+    // Of the first family are the servers, whose API servers do not start otherwise.
+    let turned = both.replacen("10.96.0.0/12, fd02::/112", "fd02::/112,10.96.0.0/12", 1);
+    let why = read(&turned).unwrap_err();
+    assert!(why.contains("node s1: 192.168.1.11 is a server's, and no API server starts there while"), "{why}");
+    assert!(why.contains("begins with fd02::/112, which is of the other family; write the networks of"), "{why}");
+    let pods = both.replacen("10.244.0.0/16,fd01::/48", "fd01::/48,10.244.0.0/16", 1);
+    let (_, warnings) = read(&pods).unwrap();
+    assert!(warnings[0].message.contains("pod_network begins with fd01::/48 and service_network with"), "{warnings:?}");
+    let overlapping = both.replacen("fd02::/112", "fd01::100:0/112", 1);
+    let why = read(&overlapping).unwrap_err();
+    assert!(why.contains("pod_network fd01::/48 and service_network fd01::100:0/112 overlap"), "{why}");
+    let inside = both.replacen("fd00::22", "fd01::22", 1);
+    assert!(read(&inside).unwrap_err().contains("node pi-1: fd01::22 is in pod_network fd01::/48"));
 }

@@ -8,12 +8,13 @@ use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 
 use hostler_fixtures::{self as made, golden, key, name, public};
 use hostler_plan::{
-    document::{Plan, PlanKind, RosterNode, SignerRole},
+    document::{Artifact, Plan, PlanKind, RosterNode, RosterStatus, SignerRole},
     fleet::Fleet,
     form::Config,
     id::{Digest, Epoch, NodeName, Seq},
     planner::{
-        self, Accepted, Begins, Earlier, Intent, Inventory, InventoryNode, Numbering, PlanError, Quarantined, Selection,
+        self, Accepted, Begins, Earlier, Intent, Inventory, InventoryNode, Numbering, PlanError, Preview, Quarantined,
+        Selection,
     },
     sequencer::{ClusterNode, Standing},
     step::Step,
@@ -48,10 +49,21 @@ fn rack(text: &str) -> Fleet {
 
 /// The plan for a fleet whose `members` run that version.
 fn plan(fleet: &Fleet, members: &[&str], intent: &Intent) -> Result<Plan, PlanError> {
+    plan_without(fleet, members, intent, &[]).map(|(plan, _)| plan)
+}
+
+/// The same where those were retired.
+fn plan_without(
+    fleet: &Fleet,
+    members: &[&str],
+    intent: &Intent,
+    retired: &[&str],
+) -> Result<(Plan, Preview), PlanError> {
     let now: Timestamp = "2026-11-28T08:00:00Z".parse().unwrap();
     let root = made::root(now, vec![made::signer("ana", public(&key(200)), SignerRole::Admin)]);
     let node = |(n, i): (&hostler_plan::fleet::FleetNode, u8)| RosterNode {
         arch: n.arch,
+        status: if retired.contains(&n.name.as_str()) { RosterStatus::Retired } else { RosterStatus::Active },
         ..made::node(n.name.as_str(), public(&key(i)), n.role)
     };
     let roster = made::roster(&root, now, fleet.nodes.iter().zip(1..).map(node).collect());
@@ -75,7 +87,7 @@ fn plan(fleet: &Fleet, members: &[&str], intent: &Intent) -> Result<Plan, PlanEr
         lifetime_seconds: 3600,
         begins: Begins::AtOnce,
     };
-    planner::plan(fleet, &roster, &inventory, &Earlier::default(), intent, &numbering).map(|(plan, _)| plan)
+    planner::plan(fleet, &roster, &inventory, &Earlier::default(), intent, &numbering)
 }
 
 fn join(nodes: &[&str]) -> Intent {
@@ -113,6 +125,63 @@ fn told(plan: &Plan, task: &str, text: &mut String) {
         whole.lines().for_each(|line| writeln!(text, "    {line}").unwrap());
     }
     text.push('\n');
+}
+
+/// The steps about registries in a task.
+fn about_registries(plan: &Plan, task: &str) -> Vec<String> {
+    let steps = plan.task(&task.parse().unwrap()).unwrap().steps.iter();
+    let is = |step: &&Step| matches!(step, Step::EnsureRegistry(_) | Step::ForgetRegistries(_));
+    steps.filter(is).map(|step| step.said().concat()).collect()
+}
+
+#[test]
+fn a_retired_name_joins_no_more_and_the_sentence_says_what_it_takes() {
+    let fleet = rack(RACK);
+    let refused = plan_without(&fleet, &["s1"], &join(&["w1"]), &["w1"]).unwrap_err().to_string();
+    assert!(
+        refused.contains("w1 is no active node of the roster; enrol it (a retired one anew), or leave it"),
+        "{refused}"
+    );
+    let (_, preview) = plan_without(&fleet, &["s1"], &Intent::Join { nodes: Selection::All }, &["w1"]).unwrap();
+    let why: Vec<_> = preview.skipped.iter().filter(|(node, _)| *node == name("w1")).map(|(_, why)| why).collect();
+    let said = "is retired: enrol and approve it anew (`hostler node approve`), or take it out of the fleet file";
+    assert_eq!(why, [said]);
+}
+
+#[test]
+fn credentials_travel_sealed_to_each_machine_and_what_the_file_has_no_more_is_forgotten() {
+    let with = RACK.replacen("mirrors = ", "credentials = \"hub.toml\"\nmirrors = ", 1);
+    let baseline = Intent::Baseline { nodes: Selection::Named(vec![name("w1"), name("pi-1")]) };
+    let mut fleet = rack(&with);
+    let refused = plan(&fleet, &["s1", "w1", "pi-1"], &baseline).unwrap_err().to_string();
+    assert!(refused.contains("the credentials of w1's registries are not sealed to it"), "{refused}");
+    for node in ["w1", "pi-1"] {
+        let sealed = Artifact {
+            name: planner::credentials_name(&name(node)),
+            sha256: Digest::of(node.as_bytes()),
+            size: 4400,
+            arch: None,
+        };
+        fleet.sealed.insert(name(node), sealed);
+    }
+    let made = plan(&fleet, &["s1", "w1", "pi-1"], &baseline).unwrap();
+    let ensure = "registry.ensure images of docker.io from https://mirror.lab:5000 without credentials, then \
+                  https://registry-1.docker.io WITH CREDENTIALS; credentials out of registry-credentials.w1";
+    let forget = "registry.forget credentials that hostler wrote for registries other than docker.io";
+    assert_eq!(about_registries(&made, "w1.prepare"), [ensure, forget]);
+    let carried: Vec<_> = made.artifacts.iter().filter(|a| a.name.as_str().starts_with("registry-")).collect();
+    assert_eq!(carried.len(), 2);
+    assert_eq!(carried[0].sha256, Digest::of(b"pi-1"));
+    assert!(!hostler_plan::json::write(&made).windows(8).any(|part| part == b"hub.toml"), "not even where they lie");
+    // Nobody's any more: what lies there goes, and nothing travels.
+    let without = plan(&rack(RACK), &["s1", "w1", "pi-1"], &baseline).unwrap();
+    assert_eq!(
+        about_registries(&without, "w1.prepare"),
+        ["registry.forget all credentials that hostler wrote for registries"]
+    );
+    assert!(without.artifacts.iter().all(|a| !a.name.as_str().starts_with("registry-")));
+    let long = planner::credentials_name(&name(&format!("{}.lab", "a".repeat(63))));
+    assert!(long.as_str().len() <= 64);
 }
 
 #[test]

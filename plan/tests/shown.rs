@@ -235,6 +235,10 @@ fn steps() -> Vec<Step> {
         {"op": "iscsi.initiator"},
         {"op": "network.lasts", "address": "10.0.0.12", "is_server": true},
         {"op": "sshd.set", "password_authentication": false, "root_login": "no"},
+        {"op": "registry.ensure", "artifact": "registry-credentials.w1", "registry": "registry.lab:5000", "hosts": [
+            {"url": "https://mirror.lab", "ca": true, "credentials": false},
+            {"url": "https://registry.lab:5000", "ca": false, "credentials": true}]},
+        {"op": "registry.forget", "keep": ["other.lab:5000"]},
         {"op": "k3s.bootstrap", "artifact": "k3s-aarch64", "version": "v1.34.3+k3s1"},
         {"op": "k3s.admit", "lifetime_seconds": 900},
         {"op": "k3s.join", "artifact": "k3s-aarch64", "version": "v1.34.3+k3s1", "role": "worker",

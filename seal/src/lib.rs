@@ -10,7 +10,7 @@ mod payload;
 pub use bundle::{Packed, pack, unpack};
 pub use header::MAX_RECIPIENTS;
 pub use identity::{Identity, InvalidIdentity};
-pub use letter::{open_letter, seal_letter};
+pub use letter::{open_letter, open_note, seal_letter, seal_note};
 pub use payload::{Opener, Sealer, hand_on};
 
 use ring::hkdf::{HKDF_SHA256, Salt};

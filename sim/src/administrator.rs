@@ -1,6 +1,6 @@
 //! The simulated cluster as its administrator sees it.
 
-use hostler_executor::host::{Administrator, Applying, ClusterError};
+use hostler_executor::host::{Administrator, Applying, ClusterError, merge_patch};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -30,31 +30,13 @@ impl Administrator for SimHost {
     fn patch(&self, path: &str, patch: &Value) -> Result<(), ClusterError> {
         let text = self.get(path)?.unwrap_or_else(|| "{}".into());
         let mut object: Value = serde_json::from_str(&text).unwrap_or_default();
-        merge(&mut object, patch);
+        merge_patch(&mut object, patch);
         let request = Request::KubeApply { object, really: true };
         self.answer::<Value>("patch an object", request).map(drop)
     }
 
     fn delete(&self, path: &str) -> Result<(), ClusterError> {
         self.answer("delete an object", Request::KubeDelete { path: path.into() })
-    }
-}
-
-/// A merge patch (RFC 7386).
-fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(changes) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(serde_json::Map::new());
-    }
-    for (key, value) in changes {
-        if value.is_null() {
-            target.as_object_mut().and_then(|object| object.remove(key));
-        } else {
-            merge(&mut target[key], value);
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use hostler_plan::{
     id::Digest,
 };
 
-use super::{content, kept_path, measure};
+use super::{content, kept_path, measure, sealed_path};
 
 /// What was found of an artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +43,8 @@ pub(crate) fn candidates(
     fleet_file: Option<&Path>,
     kept: Option<&Path>,
 ) -> Vec<PathBuf> {
-    let mut candidates: Vec<PathBuf> = kept.map(|kept| kept_path(kept, digest)).into_iter().collect();
+    let kept = kept.into_iter().flat_map(|kept| [kept_path(kept, digest), sealed_path(kept, digest)]);
+    let mut candidates: Vec<PathBuf> = kept.collect();
     if let (Some(FleetArtifact { source: Source::Path(path), member: None, .. }), Some(file)) = (artifact, fleet_file) {
         candidates.push(file.parent().unwrap_or(Path::new(".")).join(path));
     }

@@ -26,6 +26,7 @@ use crate::{
     admin::{Reached, now},
     args::{Compile, Interactive, Output, PlanCommand, PlanOptions, PlanRequest, SignArgs, SubmitArgs},
     ask::confirm,
+    credentials::Sealed,
     delivery::{self, Wanted},
     error::Error,
     file::{add_signature, kind_of, read_document, read_limited, remove_document, write_document},
@@ -82,6 +83,7 @@ async fn compile_to_file<T: Args + Into<PlanRequest>>(context: &Context, args: C
         Ok((compiled, path))
     });
     let (compiled, path) = made.await?;
+    plan::upload_sealed(&mut admin, &compiled.plan, &context.profile.kept_artifacts()).await?;
     let (root, own) = (admin.trust_store().root(), admin.signer().public_key().fingerprint());
     if let Err(refused) = check_signer(root, Duty::Plan(compiled.plan.kind), &own) {
         note(&format!("others have to sign it, because {own} does not count for it: {}", refused.reason));
@@ -148,8 +150,13 @@ async fn compile(
     }
     let explain = request.consent.explain;
     let allowed = request.consent.into();
+    let sealed = match request.needs_file && request.intent.readies_machines() {
+        true => Sealed::of(&mut fleet, context.profile.fleet()?, admin, next.map(|next| &next.roster)).await?,
+        false => Sealed::default(),
+    };
     let times = plan::Times { lifetime: options.lifetime, at_once: request.at_once };
     let compiled = plan::compile_under(admin, &fleet, &request.intent, &allowed, times, next, now()).await?;
+    sealed.keep(&compiled.plan, &context.profile.kept_artifacts())?;
     if let Some(pods) = &compiled.pods {
         if explain && pods.check().is_err() {
             note(&pods.preview.text(true));

@@ -14,7 +14,7 @@ use tonic::Code;
 
 use crate::{
     Admin,
-    artifact::{candidates, measure},
+    artifact::{candidates, measure, sealed_path},
     error::Error,
 };
 
@@ -54,6 +54,17 @@ pub async fn upload_missing(
         uploaded.push(artifact.name.to_string());
     }
     Ok(uploaded)
+}
+
+/// Uploads what was sealed for the plan and lies nowhere else: who signs or submits it may do so on another machine.
+pub async fn upload_sealed(admin: &mut Admin, plan: &Plan, kept: &Path) -> Result<(), Error> {
+    for artifact in &plan.artifacts {
+        let path = sealed_path(kept, &artifact.sha256);
+        if path.is_file() && lacks(admin, artifact).await? {
+            upload(admin, artifact, &path).await?;
+        }
+    }
+    Ok(())
 }
 
 fn find(artifact: &Artifact, fleet: Option<&Fleet>, files: &ArtifactFiles) -> Option<PathBuf> {

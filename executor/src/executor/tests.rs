@@ -6,6 +6,7 @@ mod full;
 mod inspect;
 mod model;
 mod places;
+mod silent;
 mod start;
 mod windows;
 

@@ -37,3 +37,21 @@ pub enum Applying {
     DryRun,
     Really,
 }
+
+/// What an API server makes of an object by a merge patch (RFC 7386): for whoever plays one.
+pub fn merge_patch(target: &mut Value, patch: &Value) {
+    let Value::Object(changes) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(serde_json::Map::new());
+    }
+    for (key, value) in changes {
+        if value.is_null() {
+            target.as_object_mut().and_then(|object| object.remove(key));
+        } else {
+            merge_patch(&mut target[key], value);
+        }
+    }
+}

@@ -107,6 +107,11 @@ pub(crate) enum StepError {
 }
 
 impl StepError {
+    /// What was found is nothing from which the step leads anywhere.
+    pub(crate) fn mismatch(expected: &str, found: &str) -> Self {
+        StepError::Failed(format!("expected {expected}, found {found}"))
+    }
+
     /// The same failure with more to say.
     pub(crate) fn with(self, more: &str) -> Self {
         if let StepError::Failed(reason) = self { StepError::Failed(reason + more) } else { self }

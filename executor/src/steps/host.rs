@@ -15,6 +15,7 @@ mod noop;
 mod package;
 mod program;
 pub(super) mod reboot;
+mod registry;
 mod sshd;
 mod swap;
 mod sysctl;

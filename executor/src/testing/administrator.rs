@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::host::{Administrator, Applying, ClusterError};
+use crate::host::{Administrator, Applying, ClusterError, merge_patch};
 
 /// Objects by their paths, and pages such as `/readyz`.
 #[derive(Debug, Default)]
@@ -70,24 +70,6 @@ fn path(object: &Value) -> String {
     }
 }
 
-/// A merge patch (RFC 7386).
-pub(crate) fn merge(target: &mut Value, patch: &Value) {
-    let Value::Object(changes) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = json!({});
-    }
-    for (key, value) in changes {
-        if value.is_null() {
-            target.as_object_mut().and_then(|object| object.remove(key));
-        } else {
-            merge(&mut target[key], value);
-        }
-    }
-}
-
 impl Administrator for TestAdministrator {
     fn get(&self, path: &str) -> Result<Option<String>, ClusterError> {
         let path = path.split('?').next().unwrap_or(path);
@@ -123,7 +105,7 @@ impl Administrator for TestAdministrator {
         self.answer(())?;
         match lock(&self.objects).get_mut(path) {
             Some(object) => {
-                merge(object, patch);
+                merge_patch(object, patch);
                 Ok(())
             }
             None => Err(ClusterError::Refused { action: format!("patch {path}"), reason: "not found".into() }),

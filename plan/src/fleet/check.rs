@@ -18,7 +18,7 @@ use super::{
     kubeadm, machine, maintenance, node,
     problem::{At, FleetError, Found, Location, Problem, nearest, or_nearest},
     reach::{self, Places},
-    snapshots, version,
+    registry, snapshots, version,
 };
 
 /// A month: what the default trust root allows a plan to live at most is shorter still.
@@ -65,6 +65,7 @@ pub(super) fn fleet(merged: Merged, artifacts_are: Artifacts) -> Result<(Fleet, 
                 maintenance,
                 balancer: balancer::balancer(&mut found, merged.balancer.as_ref()),
                 handover: merged.handover.as_ref().map(|at| at.value.manifest.clone()),
+                sealed: BTreeMap::new(),
             };
             whole(&mut found, &fleet, &merged, artifacts_are);
             if found.errors.is_empty() { Ok((fleet, found.warnings)) } else { Err(FleetError(found.errors)) }
@@ -96,6 +97,7 @@ fn whole(found: &mut Found, fleet: &Fleet, merged: &Merged, artifacts_are: Artif
         );
     }
     balancer::check(found, fleet, &place(merged.balancer.as_ref().map(|at| &at.location)));
+    registry::check(found, fleet, &place(merged.machine.as_ref().map(|at| &at.location)));
     reach::check(found, fleet, &Places { api: &api, cluster: &cluster, nodes });
     if artifacts_are == Artifacts::Elsewhere {
         return;

@@ -172,10 +172,25 @@ fn together<'f>(files: impl Iterator<Item = (&'f str, &'f str, Unknown)>) -> Res
     if problems.is_empty() { Ok(merged) } else { Err(FleetError(problems)) }
 }
 
+/// What a reader of TOML expected, in the words of people who write it.
+fn plain(message: &str) -> String {
+    let mut message = message.replace('\n', ", ");
+    for (word, instead) in [
+        ("expected i64", "expected a whole number"),
+        ("expected a boolean", "expected true or false"),
+        ("expected a string", "expected a text in quotes"),
+        ("expected a sequence", "expected a list in [ ]"),
+        ("expected a map", "expected a table"),
+    ] {
+        message = message.replace(word, instead);
+    }
+    message
+}
+
 fn parse(file: &str, text: &str, unknown: Unknown) -> Result<Fragment, FleetError> {
     let foreign = |e: &toml::de::Error| {
         let location = Location::of(file, text, e.span().map_or(0, |span| span.start));
-        let message = format!("{}; see docs/fleet-file.md", e.message().replace('\n', ", "));
+        let message = format!("{}; see docs/fleet-file.md", plain(e.message()));
         FleetError(vec![Problem { location, message }])
     };
     let document = DeTable::parse(text).map_err(|e| foreign(&e))?;

@@ -5,7 +5,10 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::problem::{Location, Problem, nearest};
+use super::{
+    problem::{Location, Problem, nearest},
+    registry,
+};
 
 const TOP: &[&str] = &[
     "name",
@@ -81,7 +84,8 @@ const BALANCER: &[&str] = &["address", "interface", "router_id", "nodes"];
 const HANDOVER: &[&str] = &["manifest"];
 const FILE: &[&str] = &["mode", "content"];
 const RUNTIME: &[&str] = &["sandbox_image", "registries", "config"];
-const REGISTRY: &[&str] = &["mirrors", "ca"];
+const REGISTRY: &[&str] = &["mirrors", "ca", "credentials"];
+const A_REGISTRY: &str = "a registry";
 const KUBEADM: &[&str] = &[
     "pod_network",
     "service_network",
@@ -191,7 +195,7 @@ fn machine(table: &DeTable<'_>, check: &mut Check<'_>) {
     let Some(runtime) = below(table, "container_runtime") else { return };
     check(runtime, RUNTIME, "container_runtime");
     let registries = below(runtime, "registries").into_iter().flat_map(|registries| registries.values());
-    registries.filter_map(|r| r.get_ref().as_table()).for_each(|r| check(r, REGISTRY, "a registry"));
+    registries.filter_map(|r| r.get_ref().as_table()).for_each(|r| check(r, REGISTRY, A_REGISTRY));
 }
 
 fn kubeadm(table: &DeTable<'_>, check: &mut Check<'_>) {
@@ -210,6 +214,9 @@ fn tables<'t, 'i>(array: &'t [Spanned<DeValue<'i>>]) -> impl Iterator<Item = &'t
 }
 
 fn sentence(found: &str, known: &[&str], of: &str) -> String {
+    if of == A_REGISTRY && registry::is_secret(found) {
+        return format!("{of}: {found} is no key of it. {}", registry::PUT_ASIDE);
+    }
     match nearest(found, known.iter().copied()) {
         Some(meant) => format!("unknown key {found:?} in {of}; write {meant:?} if that is meant"),
         None => format!("unknown key {found:?} in {of}, expected one of {}; remove it", known.join(", ")),

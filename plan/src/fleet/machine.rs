@@ -7,11 +7,15 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::Deserialize;
 
-use crate::form::{FileMode, FilePath, HostName, KernelArgument, ModuleName, SysctlKey, SysctlValue, UnitName};
+use crate::{
+    form::{FileMode, FilePath, HostName, KernelArgument, ModuleName, SysctlKey, SysctlValue, UnitName},
+    registry::RegistryName,
+};
 
 use super::{
     args::{Args, args},
     problem::{At, Found, Location},
+    registry::{self, Registry, RegistryFragment},
 };
 use settings::{JournalFragment, SshdFragment};
 
@@ -64,18 +68,9 @@ pub struct ContainerRuntime {
     /// The image that holds a pod's namespaces; it is never thrown away.
     pub sandbox_image: Option<String>,
     /// By the name that stands in an image's, such as `docker.io`.
-    pub registries: BTreeMap<String, Registry>,
+    pub registries: BTreeMap<RegistryName, Registry>,
     /// Over what Hostler writes, in the runtime's own words.
     pub config: toml::Table,
-}
-
-/// Where the images of a registry are fetched.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Registry {
-    /// Asked before the registry itself, in this order.
-    pub mirrors: Vec<String>,
-    /// PEM certificates that the mirrors are judged by; none for the machine's own.
-    pub ca: Option<String>,
 }
 
 impl Machine {
@@ -177,17 +172,10 @@ struct RuntimeFragment {
     config: toml::Table,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RegistryFragment {
-    #[serde(default)]
-    mirrors: Vec<String>,
-    ca: Option<String>,
-}
-
 /// The machine that the table `of` describes.
 pub(super) fn machine(found: &mut Found, of: &str, written: &At<MachineFragment>) -> Machine {
     let At { value, location } = written;
+    registry::no_secrets(found, of, location, &value.container_runtime.config);
     let mut table = Table { found, of, location };
     Machine {
         modules: value
@@ -203,7 +191,7 @@ pub(super) fn machine(found: &mut Found, of: &str, written: &At<MachineFragment>
         files: table.files(&value.files),
         container_runtime: ContainerRuntime {
             sandbox_image: value.container_runtime.sandbox_image.clone(),
-            registries: table.registries(&value.container_runtime.registries),
+            registries: registry::registries(table.found, of, location, &value.container_runtime.registries),
             config: value.container_runtime.config.clone(),
         },
         settings: Settings {
@@ -315,30 +303,4 @@ impl Table<'_> {
         }
         files
     }
-
-    fn registries(&mut self, written: &BTreeMap<String, RegistryFragment>) -> BTreeMap<String, Registry> {
-        for (name, registry) in written {
-            let host = crate::form::host_and_port(name).map_or(name.as_str(), |(host, _)| host);
-            if HostName::new(host).is_err() {
-                self.error(&format!("registry {name:?}: expected a host such as \"docker.io\"; change it"));
-            }
-            if let Some(mirror) = registry.mirrors.iter().find(|m| !is_web_address(m)) {
-                let what = "a mirror such as \"https://mirror.lab:5000\"";
-                self.error(&format!("registry {name:?}: expected {what}, found {mirror:?}; change it"));
-            }
-            if registry.ca.as_ref().is_some_and(|pem| !pem.trim_start().starts_with("-----BEGIN CERTIFICATE-----")) {
-                let hint = "write the PEM text that begins with -----BEGIN CERTIFICATE-----";
-                self.error(&format!("registry {name:?}: its ca is no certificate; {hint}"));
-            }
-        }
-        let registry = |(name, r): (&String, &RegistryFragment)| {
-            (name.clone(), Registry { mirrors: r.mirrors.clone(), ca: r.ca.clone() })
-        };
-        written.iter().map(registry).collect()
-    }
-}
-
-fn is_web_address(text: &str) -> bool {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\'))
 }

@@ -195,9 +195,12 @@ fn is_label_part(text: &str, may_be_empty: bool) -> bool {
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
+/// A name, or one behind a DNS subdomain and a `/`.
 fn is_label_key(key: &str) -> bool {
-    let (prefix, name) = key.rsplit_once('/').unwrap_or(("", key));
-    is_label_part(name, false) && prefix.len() <= 253 && prefix.split('.').all(|part| is_label_part(part, true))
+    match key.rsplit_once('/') {
+        Some((prefix, name)) => NodeName::new(prefix).is_ok() && is_label_part(name, false),
+        None => is_label_part(key, false),
+    }
 }
 
 /// A kubelet may not give itself labels of kubernetes.io.

@@ -134,12 +134,36 @@ fn families(found: &mut Found, fleet: &Fleet, kubeadm: &Kubeadm, places: &Places
             found.error(location, message);
         }
     }
+    first_families(found, fleet, kubeadm, places);
     if let Ok(address) = fleet.api.host.parse::<IpAddr>()
         && !speaks(&address)
     {
         let message =
             format!("api: {address} is of another family than service_network, which is of {}", named(services));
         found.error(places.api, format!("{message}; use one of it"));
+    }
+}
+
+/// An API server does not start whose own address is of another family than the first service network, of which the
+/// Service `kubernetes` is (validatePublicIPServiceClusterIPRangeIPFamilies of kube-apiserver).
+fn first_families(found: &mut Found, fleet: &Fleet, kubeadm: &Kubeadm, places: &Places<'_>) {
+    let Some(services) = kubeadm.service_network.first().filter(|_| kubeadm.service_network.len() > 1) else { return };
+    let servers = fleet.nodes.iter().zip(&places.nodes).filter(|(node, _)| node.role == ClusterRole::Server);
+    for (node, location) in servers {
+        let Some(address) = node.address.filter(|address| address.is_ipv6() != services.is_ipv6()) else { continue };
+        let message = format!(
+            "node {}: {address} is a server's, and no API server starts there while service_network begins with \
+             {services}, which is of the other family; write the networks of {address}'s family first",
+            node.name
+        );
+        found.error(location, message);
+    }
+    if let Some(pods) = kubeadm.pod_network.first().filter(|pods| pods.is_ipv6() != services.is_ipv6()) {
+        let message = format!(
+            "[kubeadm] pod_network begins with {pods} and service_network with {services}, which is of the other \
+             family; write both in the same order"
+        );
+        found.warning(places.cluster, message);
     }
 }
 
@@ -159,11 +183,14 @@ fn inside(found: &mut Found, fleet: &Fleet, kubeadm: &Kubeadm, places: &Places<'
             found.error(location, message);
         }
     }
-    if let Ok(address) = fleet.api.host.parse::<IpAddr>()
-        && let Some((key, network)) = own().find(|(_, network)| network.contains(address))
-    {
-        let message = format!("api: {address} is in {key} {network}; choose another {key}, away from the machines'");
-        found.error(places.api, message);
+    let api = fleet.api.host.parse::<IpAddr>().ok().map(|address| ("api", address));
+    let balancer = fleet.balancer.as_ref().map(|balancer| ("[balancer] address", balancer.address));
+    for (what, address) in api.into_iter().chain(balancer) {
+        if let Some((key, network)) = own().find(|(_, network)| network.contains(address)) {
+            let message =
+                format!("{what}: {address} is in {key} {network}; choose another {key}, away from the machines'");
+            found.error(places.api, message);
+        }
     }
 }
 

@@ -165,6 +165,34 @@ impl Intent {
         }
     }
 
+    /// Whether machines are made ready on the way, or it is asked whether they are.
+    pub fn readies_machines(&self) -> bool {
+        match self {
+            Intent::Bootstrap {}
+            | Intent::Rebuild { .. }
+            | Intent::Join { .. }
+            | Intent::Upgrade { .. }
+            | Intent::Baseline { .. }
+            | Intent::Inspect { .. }
+            | Intent::Replace { .. } => true,
+            Intent::Check { .. }
+            | Intent::Read { .. }
+            | Intent::ReadUpdates { .. }
+            | Intent::Update { .. }
+            | Intent::Snapshot { .. }
+            | Intent::Restore { .. }
+            | Intent::Drain { .. }
+            | Intent::Dead { .. }
+            | Intent::Remove { .. }
+            | Intent::RenewCertificates { .. }
+            | Intent::Configure { .. }
+            | Intent::Reboot { .. }
+            | Intent::AdoptCordon { .. }
+            | Intent::ReleaseCordon { .. }
+            | Intent::Uncordon { .. } => false,
+        }
+    }
+
     /// The kind of plan that it becomes.
     pub fn kind(&self) -> PlanKind {
         match self {

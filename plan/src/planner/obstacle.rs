@@ -193,6 +193,8 @@ pub enum Obstacle {
     NoEtcd {
         node: NodeName,
     },
+    /// The fleet file says where credentials of registries lie, and nobody sealed them to the node.
+    NotSealed(NodeName),
     /// What is written for a node from the fleet file does not fit into a plan.
     ConfigTooLong {
         node: NodeName,
@@ -425,6 +427,12 @@ impl fmt::Display for Obstacle {
                 "the fleet file does not say with what the cluster is made; write [{distribution}] with its networks, \
                  see docs/fleet-file.md"
             ),
+            Obstacle::NotSealed(node) => {
+                write!(
+                    f,
+                    "the credentials of {node}'s registries are not sealed to it; plan with the `hostler` command"
+                )
+            }
             Obstacle::ConfigTooLong { node, bytes } => write!(
                 f,
                 "the configuration of {node} would have {bytes} bytes, and a plan holds 65536 of each; say less in the \

@@ -60,5 +60,6 @@ pub fn listed(roster: &Roster) -> Fleet {
         maintenance: None,
         handover: None,
         balancer: None,
+        sealed: BTreeMap::new(),
     }
 }

@@ -178,6 +178,8 @@ impl World {
                 | Step::NamedInitiator(_)
                 | Step::LastingNetwork(_)
                 | Step::SetSshd(_)
+                | Step::EnsureRegistry(_)
+                | Step::ForgetRegistries(_)
                 | Step::AdmitToKubeadm(_)
                 | Step::RevokeKubeadm(_)
                 | Step::ExpelFromKubeadm(_)

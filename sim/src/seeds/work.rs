@@ -273,6 +273,8 @@ impl World {
             | Step::NamedInitiator(_)
             | Step::LastingNetwork(_)
             | Step::SetSshd(_)
+            | Step::EnsureRegistry(_)
+            | Step::ForgetRegistries(_)
             | Step::BootstrapKubeadm(_)
             | Step::AdmitToKubeadm(_)
             | Step::JoinKubeadm(_)
@@ -381,6 +383,8 @@ impl World {
             | Step::NamedInitiator(_)
             | Step::LastingNetwork(_)
             | Step::SetSshd(_)
+            | Step::EnsureRegistry(_)
+            | Step::ForgetRegistries(_)
             | Step::BootstrapKubeadm(_)
             | Step::AdmitToKubeadm(_)
             | Step::JoinKubeadm(_)
@@ -458,6 +462,8 @@ fn begin_other(step: &Step) -> Progress {
             | Step::NamedInitiator(_)
             | Step::LastingNetwork(_)
             | Step::SetSshd(_)
+            | Step::EnsureRegistry(_)
+            | Step::ForgetRegistries(_)
     );
     match prepares {
         true => Progress::Next(50, 5_000),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
 
 mod at_once;
+mod credentials;
 mod drains;
 mod ends;
 mod import;

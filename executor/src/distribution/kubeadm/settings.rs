@@ -220,11 +220,33 @@ pub(crate) fn machine(host: &dyn Host, found: &mut Found) -> Result<MachineFacts
     for package in PACKAGES {
         packages.extend(host.package_version(package)?.map(|version| (package.to_owned(), cut(&version))));
     }
-    Ok(MachineFacts {
-        packages,
-        sandbox_image: cut(&sandbox_image(host)?),
-        registries: host.list_folder(Path::new(REGISTRIES))?.iter().take(MAX_TOLD).map(|name| cut(name)).collect(),
-    })
+    Ok(MachineFacts { packages, sandbox_image: cut(&sandbox_image(host)?), registries: registries(host)? })
+}
+
+/// The registries with settings of their own, and whether they are asked with credentials; never with which.
+fn registries(host: &dyn Host) -> Result<Vec<String>, HostError> {
+    let config = state::text(host, RUNTIME_CONFIG)?.unwrap_or_default();
+    let with = |name: &str| cut(&format!("{name} (asked with credentials)"));
+    let folders = host.list_folder(Path::new(REGISTRIES))?;
+    let folder = |name: &String| {
+        let text = state::text(host, &format!("{REGISTRIES}/{name}/hosts.toml"));
+        let is_asked = text.ok().flatten().is_some_and(|text| text.to_ascii_lowercase().contains("authorization"));
+        if is_asked { with(name) } else { cut(name) }
+    };
+    let in_config = asked_with(&config).into_iter().map(|name| with(&name));
+    Ok(folders.iter().map(folder).chain(in_config).take(MAX_TOLD).collect())
+}
+
+/// The registries that containerd's own settings have credentials for, in the forms of both versions.
+fn asked_with(text: &str) -> Vec<String> {
+    let Ok(config) = text.parse::<toml::Table>() else { return Vec::new() };
+    let plugins = ["io.containerd.cri.v1.images", "io.containerd.grpc.v1.cri"];
+    let configs = |plugin: &&str| config.get("plugins")?.get(plugin)?.get("registry")?.get("configs")?.as_table();
+    let of = |configs: &toml::Table| {
+        let asked = configs.iter().filter(|(_, registry)| registry.get("auth").is_some());
+        asked.map(|(name, _)| name.clone()).collect::<Vec<_>>()
+    };
+    plugins.iter().filter_map(configs).flat_map(of).collect()
 }
 
 /// `KUBELET_KUBEADM_ARGS="--node-ip=10.0.0.11 --v=2"`, as kubeadm writes it.
@@ -239,7 +261,7 @@ pub(crate) fn sandbox_image(host: &dyn Host) -> Result<String, HostError> {
     Ok(sandbox_image_in(&state::text(host, RUNTIME_CONFIG)?.unwrap_or_default()))
 }
 
-/// By containerd 2's settings and those before; registries and what lets into them stand there too and are not read.
+/// By containerd 2's settings and those before.
 fn sandbox_image_in(text: &str) -> String {
     let Ok(config) = text.parse::<toml::Table>() else { return String::new() };
     let plugin = |name: &str| config.get("plugins")?.get(name);

@@ -97,6 +97,9 @@ fn machine(fleet: &Fleet, cluster: TestAdministrator) -> Arc<Machine> {
                       [plugins.'io.containerd.cri.v1.images'.registry.configs.'r'.auth]\npassword = '{SECRET}'\n"
             ),
         );
+        let secret = format!("[header]\nAuthorization = \"Basic {SECRET}\"\n");
+        inner.put("/etc/containerd/certs.d/docker.io/hosts.toml", secret);
+        inner.put("/etc/containerd/certs.d/quay.io/hosts.toml", "server = 'https://quay.io'\n");
         inner.packages.insert("kubelet".into(), "1.36.3-1.1".into());
     }
     Arc::new(machine)
@@ -146,6 +149,8 @@ fn a_server_reads_its_cluster_for_the_one_who_asks_and_no_secret_comes_along() {
     assert_eq!((settings.has_proxy, settings.has_dns), (true, false));
     assert_eq!(settings.kubelet_args, [("v".into(), "2".into())]);
     assert_eq!(answer.machine.sandbox_image, "pause:3.10");
+    let registries = ["docker.io (asked with credentials)", "quay.io", "r (asked with credentials)"];
+    assert_eq!(answer.machine.registries, registries);
     assert_eq!(answer.machine.packages.get("kubelet").map(String::as_str), Some("1.36.3-1.1"));
     assert_eq!(answer.addons.iter().map(|addon| addon.name.as_str()).collect::<Vec<_>>(), ["flannel"]);
     assert_eq!(answer.static_pods, ["kube-system/kube-vip-w1"]);

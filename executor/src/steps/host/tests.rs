@@ -1,5 +1,6 @@
 //! Steps of the host on a machine in memory, through the executor: each changes what it should, once.
 
+mod registry;
 mod services;
 
 use std::{path::Path, sync::Arc};

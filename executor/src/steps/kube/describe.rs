@@ -187,7 +187,7 @@ mod tests {
     fn patched(node: &Value, step: &Describe) -> Value {
         let mut node = node.clone();
         let patch = wanted(step, &node).patch;
-        crate::testing::merge(&mut node, &patch);
+        crate::host::merge_patch(&mut node, &patch);
         node
     }
 

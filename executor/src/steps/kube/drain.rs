@@ -69,9 +69,7 @@ fn verify(options: &Options<'_>, context: &mut StepContext<'_>) -> Result<String
     let detail = match check(options, context)? {
         Check::Done(detail) => detail,
         Check::Ready => return Err(StepError::Failed(format!("{}: new pods came to it", context.subject()))),
-        Check::Mismatch { expected, found } => {
-            return Err(StepError::Failed(format!("expected {expected}, found {found}")));
-        }
+        Check::Mismatch { expected, found } => return Err(StepError::mismatch(&expected, &found)),
     };
     let moved = count(moved(context), "pod");
     let mut sentence = format!("{detail}: {moved} moved in {}", span(context.began(), context.now()));

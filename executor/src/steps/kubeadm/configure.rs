@@ -108,9 +108,7 @@ impl Action for Configure {
         match checked {
             Check::Done(detail) => Ok(detail),
             Check::Ready => Err(StepError::Failed(format!("kubeadm ended well, and still: {}", left.join("; ")))),
-            Check::Mismatch { expected, found } => {
-                Err(StepError::Failed(format!("expected {expected}, found {found}")))
-            }
+            Check::Mismatch { expected, found } => Err(StepError::mismatch(&expected, &found)),
         }
     }
 }

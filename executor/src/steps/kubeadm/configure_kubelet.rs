@@ -95,9 +95,7 @@ impl Found {
 impl Action for ConfigureKubelet {
     fn preflight(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
         match judge(self, context)? {
-            Check::Mismatch { expected, found } => {
-                Err(StepError::Failed(format!("expected {expected}, found {found}")))
-            }
+            Check::Mismatch { expected, found } => Err(StepError::mismatch(&expected, &found)),
             Check::Done(_) | Check::Ready => Ok(()),
         }
     }

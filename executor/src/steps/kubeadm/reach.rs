@@ -17,9 +17,7 @@ impl Action for Reach {
     fn preflight(&self, context: &mut StepContext<'_>) -> Result<(), StepError> {
         match self.check(context)? {
             Check::Done(_) | Check::Ready => Ok(()),
-            Check::Mismatch { expected, found } => {
-                Err(StepError::Failed(format!("expected {expected}, found {found}")))
-            }
+            Check::Mismatch { expected, found } => Err(StepError::mismatch(&expected, &found)),
         }
     }
 

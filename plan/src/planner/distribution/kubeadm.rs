@@ -4,12 +4,13 @@
 mod balancer;
 mod config;
 mod machine;
+mod registry;
 
 use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{super::seeding::Seeding, Becomes, Member, Obstacle, install};
 use crate::{
-    fleet::{ArtifactKind, Fleet, FleetArtifact, FleetNode},
+    fleet::{ArtifactKind, ContainerRuntime, Fleet, FleetArtifact, FleetNode},
     form::{Config, ServerUrl, UnitName},
     id::{NodeName, TaskId},
     step::{ClusterRole, EnsureUnit, Step, UnitState, configure, kubeadm},
@@ -176,10 +177,11 @@ pub(super) fn expel(node: &FleetNode, silent: bool) -> Vec<Step> {
     vec![Step::ExpelFromKubeadm(kubeadm::Expel { role: node.role, address, silent: silent && is_server })]
 }
 
-/// The address leads to no machine whose keys are gone.
+/// The address leads to no machine whose keys are gone, and what was sealed to the member does not stay.
 pub(super) fn reset(fleet: &Fleet, node: &FleetNode, expelled_by: TaskId) -> Vec<Step> {
     let mut steps = balancer::stop(fleet, node);
     steps.push(Step::ResetKubeadm(kubeadm::Reset { config: judged(config::reset()), expelled_by }));
+    steps.push(registry::forget(&ContainerRuntime::default()));
     steps
 }
 

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 
 use super::{
     super::{Member, install, machine as common},
-    KUBELET, balancer,
+    KUBELET, balancer, registry,
 };
 use crate::{
-    fleet::{ArtifactKind, ContainerRuntime, FleetArtifact, Kubeadm, Machine, Registry, Swap, put_over},
+    fleet::{ArtifactKind, ContainerRuntime, FleetArtifact, Kubeadm, Machine, Swap, put_over},
     form::{FileMode, FilePath, ModuleName, SysctlKey, SysctlValue, UnitName},
     id::Digest,
+    registry::HEAD,
     step::{ClusterRole, CurrentUnit, EnsureFile, EnsureImages, EnsureUnit, Step, UnitState},
 };
 
@@ -42,6 +43,7 @@ pub(in super::super) fn prepare(member: &Member<'_>) -> Vec<Step> {
     }
     let own = files(member, &machine);
     let mut steps = common::prepare(&machine, own.clone());
+    steps.extend(registry::steps(&member.node.name, &machine.container_runtime));
     let others = member.artifacts.iter().filter(|a| a.kubernetes.is_none());
     steps.extend(others.flat_map(|artifact| install(artifact)));
     steps.extend(common::clients(&machine));
@@ -56,6 +58,9 @@ pub(in super::super) fn prepare(member: &Member<'_>) -> Vec<Step> {
         }
     }
     steps.extend(images);
+    if !steps.is_empty() {
+        steps.push(registry::forget(&machine.container_runtime));
+    }
     steps
 }
 
@@ -99,7 +104,7 @@ fn program(artifact: Option<&FleetArtifact>) -> Option<&FilePath> {
     }
 }
 
-fn file(path: &str, content: String) -> EnsureFile {
+pub(super) fn file(path: &str, content: String) -> EnsureFile {
     let path = FilePath::new(path).expect("our own path is one");
     EnsureFile { path, mode: FileMode::new("0644").expect("our own mode is one"), content }
 }
@@ -110,7 +115,7 @@ fn files(member: &Member<'_>, machine: &Machine) -> Vec<EnsureFile> {
     let settings = &machine.container_runtime;
     if runtime(member).is_some() || *settings != ContainerRuntime::default() {
         files.push(file(RUNTIME_CONFIG, containerd(settings)));
-        files.extend(settings.registries.iter().flat_map(|(name, registry)| registry_files(name, registry)));
+        files.extend(settings.registries.iter().flat_map(|(name, registry)| registry::files(name, registry)));
     }
     if let Some(path) = program(runtime(member)) {
         files.push(file(RUNTIME_UNIT, containerd_unit(path)));
@@ -164,24 +169,6 @@ fn containerd(settings: &ContainerRuntime) -> String {
     }
     put_over(&mut config, &settings.config);
     format!("{HEAD}{config}")
-}
-
-const HEAD: &str = "# Written by hostler-agent from a signed plan; changes here are undone by the next one.\n";
-
-/// <https://github.com/containerd/containerd/blob/main/docs/hosts.md>
-fn registry_files(name: &str, registry: &Registry) -> Vec<EnsureFile> {
-    let folder = format!("/etc/containerd/certs.d/{}", name.replace(':', "_"));
-    let quoted = |text: &str| toml::Value::from(text).to_string();
-    let server = if name == "docker.io" { "registry-1.docker.io" } else { name };
-    let mut hosts = format!("{HEAD}server = {}\n", quoted(&format!("https://{server}")));
-    for mirror in &registry.mirrors {
-        hosts.push_str(&format!("\n[host.{}]\ncapabilities = [\"pull\", \"resolve\"]\n", quoted(mirror)));
-        if registry.ca.is_some() {
-            hosts.push_str(&format!("ca = {}\n", quoted(&format!("{folder}/ca.crt"))));
-        }
-    }
-    let ca = registry.ca.as_ref().map(|pem| file(&format!("{folder}/ca.crt"), pem.clone()));
-    ca.into_iter().chain([file(&format!("{folder}/hosts.toml"), hosts)]).collect()
 }
 
 /// As containerd's own (<https://github.com/containerd/containerd/blob/main/containerd.service>).
