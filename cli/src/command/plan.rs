@@ -148,8 +148,7 @@ async fn compile(
     if let Some(timeout) = request.drain_timeout {
         fleet.policy.drain_timeout_seconds = timeout.as_secs();
     }
-    let explain = request.consent.explain;
-    let allowed = request.consent.into();
+    let (explain, allowed) = (request.consent.explain, request.consent.into());
     let sealed = match request.needs_file && request.intent.readies_machines() {
         true => Sealed::of(&mut fleet, context.profile.fleet()?, admin, next.map(|next| &next.roster)).await?,
         false => Sealed::default(),

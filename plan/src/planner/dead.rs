@@ -116,7 +116,7 @@ fn too_few_servers(request: Request<'_>, node: &NodeName) -> Option<Obstacle> {
             && request.state(&n.name).condition.standing != Standing::Outside
     };
     if is_server(request, node) && !request.fleet.servers().iter().any(is_other) {
-        return Some(Obstacle::OnlyServer { node: node.clone() });
+        return Some(Obstacle::OnlyServer(node.clone()));
     }
     let quorum = request.quorum();
     // Without any, nobody could ask its API server: that is said of the server that is missing.

@@ -125,9 +125,7 @@ pub enum Obstacle {
         quorum: Quorum,
     },
     /// It is to be given up, and is the only server.
-    OnlyServer {
-        node: NodeName,
-    },
+    OnlyServer(NodeName),
     /// No control-plane node can perform the tasks.
     NoServer {},
     /// The cluster exists already.
@@ -190,9 +188,7 @@ pub enum Obstacle {
         title: String,
     },
     /// It is no server of the cluster.
-    NoEtcd {
-        node: NodeName,
-    },
+    NoEtcd(NodeName),
     /// The fleet file says where credentials of registries lie, and nobody sealed them to the node.
     NotSealed(NodeName),
     /// What is written for a node from the fleet file does not fit into a plan.
@@ -208,9 +204,7 @@ pub enum Obstacle {
         why: String,
     },
     /// A node stands twice in the request.
-    NamedTwice {
-        node: NodeName,
-    },
+    NamedTwice(NodeName),
     /// More running rollouts than one plan may stand beside.
     TooManyRunning {
         found: usize,
@@ -348,7 +342,7 @@ impl fmt::Display for Obstacle {
                  bring another server back first, or restore etcd from a snapshot: `hostler cluster restore`",
                 quorum.needed()
             ),
-            Obstacle::OnlyServer { node } => write!(
+            Obstacle::OnlyServer(node) => write!(
                 f,
                 "{node} is the only server: without it nobody can mark a node or start a pod elsewhere; bring the \
                  machine back, or restore the cluster's database from its backup on another one"
@@ -414,7 +408,7 @@ impl fmt::Display for Obstacle {
                 "plan {running} is not over ({title}), and under it etcd is not exchanged: let it end, or stop it \
                  (`hostler stop {running}`)"
             ),
-            Obstacle::NoEtcd { node } => {
+            Obstacle::NoEtcd(node) => {
                 write!(f, "{node} is no server of the cluster and has no etcd; name a server, or none")
             }
             Obstacle::RunsOther { node, runs, fleet } => write!(
@@ -444,7 +438,7 @@ impl fmt::Display for Obstacle {
                  reach it"
             ),
             Obstacle::NothingToDo { why } => write!(f, "nothing to do: {why}"),
-            Obstacle::NamedTwice { node } => write!(f, "{node} is named twice; name it once"),
+            Obstacle::NamedTwice(node) => write!(f, "{node} is named twice; name it once"),
             Obstacle::TooManyRunning { found, limit } => write!(
                 f,
                 "{found} rollouts are not over, and a plan may stand beside {limit} at most; halt or finish some"

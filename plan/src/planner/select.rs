@@ -76,7 +76,7 @@ pub(super) fn resolve<'a>(request: Request<'a>, draft: &mut Draft, selection: &S
     let mut nodes = Vec::new();
     for name in names {
         match request.fleet.node(name) {
-            _ if !seen.insert(name) => draft.obstacles.push(Obstacle::NamedTwice { node: name.clone() }),
+            _ if !seen.insert(name) => draft.obstacles.push(Obstacle::NamedTwice(name.clone())),
             Some(node) => nodes.push(node),
             None => draft.obstacles.push(Obstacle::UnknownNode { node: name.clone() }),
         }

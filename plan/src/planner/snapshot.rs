@@ -23,7 +23,7 @@ pub(super) fn snapshot(request: Request<'_>, draft: &mut Draft, lifecycle: Lifec
     let mut nodes = Vec::new();
     for node in of_cluster(request, draft, selection).into_iter().filter(|n| named || n.role == ClusterRole::Server) {
         if node.role != ClusterRole::Server || !request.is_member(&node.name) {
-            left_out(draft, named, &node.name, Obstacle::NoEtcd { node: node.name.clone() });
+            left_out(draft, named, &node.name, Obstacle::NoEtcd(node.name.clone()));
         } else if !named && !request.state(&node.name).connected {
             left_out(draft, named, &node.name, Obstacle::NotConnected { node: node.name.clone() });
         } else if performs(request, draft, node) {
