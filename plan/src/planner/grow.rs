@@ -86,7 +86,7 @@ pub(super) fn join(request: Request<'_>, draft: &mut Draft, lifecycle: Lifecycle
         }
         match state.condition.standing {
             Standing::Ready | Standing::NotReady if named => {
-                draft.obstacles.push(Obstacle::AlreadyJoined { node: node.name.clone() });
+                draft.obstacles.push(Obstacle::AlreadyJoined(node.name.clone()));
             }
             Standing::Ready | Standing::NotReady => {
                 let names = state.condition.other_names.iter().map(|name| format!(", as {name}"));

@@ -133,9 +133,7 @@ pub enum Obstacle {
         node: NodeName,
     },
     /// The node is in the cluster already.
-    AlreadyJoined {
-        node: NodeName,
-    },
+    AlreadyJoined(NodeName),
     /// The node is a machine outside the cluster.
     IsHost(NodeName),
     /// The node is not in the cluster.
@@ -353,7 +351,7 @@ impl fmt::Display for Obstacle {
             Obstacle::AlreadyBootstrapped { node } => {
                 write!(f, "the cluster exists: {node} is in it; join other nodes instead of bootstrapping")
             }
-            Obstacle::AlreadyJoined { node } => write!(
+            Obstacle::AlreadyJoined(node) => write!(
                 f,
                 "{node} is in the cluster already; leave it out. A join that failed half way is undone with `hostler \
                  node remove {node}`; a machine that takes its place comes in with `hostler node replace {node}`"
