@@ -144,7 +144,7 @@ fn how_a_kernel_is_started_is_said_for_all_and_for_groups() {
     assert_eq!((said(group).len(), said(1 - group).len()), (2, 1), "a group's list takes the place of the fleet's");
     assert_eq!(fleet.machine(&fleet.nodes[group]).memory_cgroup, Some(true));
     for (text, expected) in [
-        ("[machine]\nmemory_cgroup = \"yes\"\n[groups.pis]", "invalid type: string \"yes\", expected a boolean"),
+        ("[machine]\nmemory_cgroup = \"yes\"\n[groups.pis]", "invalid type: string \"yes\", expected true or false"),
         ("[machine]\nmemory_cgrop = true\n[groups.pis]", "write \"memory_cgroup\" if that is meant"),
         ("[machine]\nkernel_arguments = \"a\"\n[groups.pis]", "expected a sequence"),
         (

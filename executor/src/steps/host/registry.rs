@@ -1,5 +1,5 @@
-//! `registry.ensure` and `registry.forget`: with what containerd asks registries. Of the credentials nothing is said but
-//! whether they are there.
+//! `registry.ensure` and `registry.forget`: with what containerd asks registries. Of the credentials nothing is said
+//! but whether they are there.
 
 use std::{fs::File, io::BufReader, path::Path};
 

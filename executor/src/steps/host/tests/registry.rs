@@ -1,4 +1,4 @@
-//! Credentials of registries: opened by the machine that they are sealed to, in a file for root alone, and said nowhere.
+//! Credentials of registries: opened by the machine that they are sealed to, in a file for root alone, said nowhere.
 
 use hostler_plan::{
     document::{DIFFERS, PlanKind},
