@@ -114,7 +114,7 @@ fn beginning(tasks: &[Task]) -> impl Iterator<Item = &Task> {
     })
 }
 
-/// Whether a step does something to a node that it would notice: what fetches, reads or puts back goes ahead of windows.
+/// Whether a step does something that a node would notice: what fetches, reads or puts back goes ahead of windows.
 fn touches(step: &Step) -> bool {
     let prepares =
         matches!(step, Step::StageArtifact(_) | Step::EnsureImages(_) | Step::ReachKubeadm(_) | Step::NoRemovedApis(_));
@@ -266,8 +266,8 @@ fn note(
             draft.notes.push(Note::Info(format!("by that the first begins at {first} and all are back by {back}")));
         }
         (_, _, left) => draft.notes.push(Note::Warning(format!(
-            "by that the turn of {} does not come before the plan ends at {expires}; another plan goes on with them, or \
-             make it with a longer --lifetime",
+            "by that the turn of {} does not come before the plan ends at {expires}; another plan goes on with them, \
+             or make it with a longer --lifetime",
             list(left)
         ))),
     }
