@@ -76,7 +76,7 @@ impl Profile {
         }
         let mut some = |most: u64| if random.chance(600) { random.between(1, most) } else { 0 };
         Self {
-            windows: seed % 5 == 3,
+            windows: seed % 20 == 3,
             lost: some(100),
             doubled: some(100),
             slowest: 200 + some(15_000),
