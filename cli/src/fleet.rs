@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use hostler_plan::{
-    document::{ClusterRole, Roster, RosterStatus},
+    document::{Roster, RosterStatus},
     fleet::Fleet,
     id::NodeName,
     planner::Inventory,
+    step::ClusterRole,
     version::Version,
 };
 use hostler_proto::v1;
@@ -133,7 +134,24 @@ pub async fn put(admin: &mut Admin, content: Vec<u8>) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use hostler_fixtures as fixtures;
+
     use super::*;
+
+    #[test]
+    fn a_host_is_no_member_that_has_to_join() {
+        let text = "name = \"a\"\ndistribution = \"k3s\"\nversion = \"v1.34.3+k3s1\"\napi = \"10.0.0.1:6443\"\n\
+                    [[nodes]]\nname = \"box\"\nrole = \"server\"\narch = \"aarch64\"\n\
+                    [[nodes]]\nname = \"store\"\nrole = \"host\"\narch = \"aarch64\"\n";
+        let (fleet, _) = Fleet::from_toml(&[("fleet.toml", text)]).unwrap();
+        let created = "2026-12-01T00:00:00Z".parse().unwrap();
+        let entry = |name, seed, role| fixtures::node(name, fixtures::public(&fixtures::key(seed)), role);
+        let nodes = vec![entry("box", 1, ClusterRole::Server), entry("store", 2, ClusterRole::Host)];
+        let roster = fixtures::roster(&fixtures::root(created, Vec::new()), created, nodes);
+        let found = differences(&fleet, Some(&roster), &Inventory::default());
+        let next: Vec<&str> = found.iter().map(|difference| difference.next.as_str()).collect();
+        assert_eq!(next, ["hostler plan join box"]);
+    }
 
     #[test]
     fn only_changed_lines_are_shown_in_order() {

@@ -191,7 +191,7 @@ fn days(written: Option<&[String]>) -> Result<[bool; 7], String> {
     let mut days = [false; 7];
     for name in written {
         let is_meant = |day: &&str| day.eq_ignore_ascii_case(name) || day[..3].eq_ignore_ascii_case(name);
-        match WEEKDAYS.iter().position(|day| is_meant(day)) {
+        match WEEKDAYS.iter().position(is_meant) {
             Some(place) => days[place] = true,
             None => {
                 let hint = nearest(name, WEEKDAYS).map_or_else(

@@ -211,7 +211,8 @@ fn windows_that_leave_something_open_are_no_plan() {
             _ => panic!("windows"),
         }
     }
-    let cases: [(&dyn Fn(&mut Plan), &str); 11] = [
+    type Case<'a> = (&'a dyn Fn(&mut Plan), &'a str);
+    let cases: [Case<'_>; 11] = [
         (&|p| of(p).clear(), "1 to 512 windows, found 0"),
         (&|p| of(p)[0].windows.clear(), "expected windows and tasks"),
         (&|p| of(p)[0].tasks.clear(), "expected windows and tasks"),
