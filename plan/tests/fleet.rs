@@ -146,7 +146,7 @@ fn how_a_kernel_is_started_is_said_for_all_and_for_groups() {
     for (text, expected) in [
         ("[machine]\nmemory_cgroup = \"yes\"\n[groups.pis]", "invalid type: string \"yes\", expected true or false"),
         ("[machine]\nmemory_cgrop = true\n[groups.pis]", "write \"memory_cgroup\" if that is meant"),
-        ("[machine]\nkernel_arguments = \"a\"\n[groups.pis]", "expected a sequence"),
+        ("[machine]\nkernel_arguments = \"a\"\n[groups.pis]", "expected a list in [ ]"),
         (
             "[machine]\nkernel_arguments = [\"a b\"]\n[groups.pis]",
             "[machine] kernel argument expected 1 to 256 letters",
