@@ -62,7 +62,7 @@ async fn baseline(admin: &mut Admin, profile: &Profile, file: &Path) -> Receipt 
     let submitted = submit(admin, &signed).await.unwrap();
     let evidence = watch(admin, submitted.seq).await;
     let receipts = evidence.receipts.into_iter();
-    receipts.filter(|receipt| receipt.task.to_string() == "s1.prepare").last().expect("s1 says what it did")
+    receipts.rfind(|receipt| receipt.task.to_string() == "s1.prepare").expect("s1 says what it did")
 }
 
 fn changed(receipt: &Receipt, op: &str) -> bool {
