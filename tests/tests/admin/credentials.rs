@@ -61,7 +61,7 @@ async fn baseline(admin: &mut Admin, profile: &Profile, file: &Path) -> Receipt 
     sign(admin, &mut signed);
     let submitted = submit(admin, &signed).await.unwrap();
     let evidence = watch(admin, submitted.seq).await;
-    let receipts = evidence.receipts.into_iter();
+    let mut receipts = evidence.receipts.into_iter();
     receipts.rfind(|receipt| receipt.task.to_string() == "s1.prepare").expect("s1 says what it did")
 }
 
