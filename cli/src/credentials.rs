@@ -26,6 +26,7 @@ use crate::{
     artifact::{SEALED, sealed_path},
     error::Error,
     file::{read_text, write_whole},
+    plan::upload_sealed,
 };
 
 /// A password and its user, or a token of a cloud, are far shorter.
@@ -44,8 +45,14 @@ pub struct Sealed {
 
 impl Sealed {
     /// Seals what the fleet file names, to the nodes of the roster that will be the next one or of the newest, and says
-    /// so in the fleet.
-    pub async fn of(fleet: &mut Fleet, file: &Path, admin: &mut Admin, next: Option<&Roster>) -> Result<Self, Error> {
+    /// so in the fleet; nothing without a file.
+    pub async fn of(
+        fleet: &mut Fleet,
+        file: Option<&Path>,
+        admin: &mut Admin,
+        next: Option<&Roster>,
+    ) -> Result<Self, Error> {
+        let Some(file) = file else { return Ok(Self::default()) };
         admin.refresh().await?;
         let roster = match next {
             Some(roster) => roster,
@@ -54,6 +61,12 @@ impl Sealed {
         let sealed = seal(fleet, file, roster)?;
         fleet.sealed = sealed.artifacts.clone();
         Ok(sealed)
+    }
+
+    /// Keeps what the plan names, and uploads it: whoever signs or submits the plan may do so on another machine.
+    pub async fn hand_in(&self, admin: &mut Admin, plan: &Plan, kept: &Path) -> Result<(), Error> {
+        self.keep(plan, kept)?;
+        upload_sealed(admin, plan, kept).await
     }
 
     /// Writes what the plan names to where artifacts are looked for, and forgets what no plan can name any more.

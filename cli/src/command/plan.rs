@@ -83,7 +83,6 @@ async fn compile_to_file<T: Args + Into<PlanRequest>>(context: &Context, args: C
         Ok((compiled, path))
     });
     let (compiled, path) = made.await?;
-    plan::upload_sealed(&mut admin, &compiled.plan, &context.profile.kept_artifacts()).await?;
     let (root, own) = (admin.trust_store().root(), admin.signer().public_key().fingerprint());
     if let Err(refused) = check_signer(root, Duty::Plan(compiled.plan.kind), &own) {
         note(&format!("others have to sign it, because {own} does not count for it: {}", refused.reason));
@@ -149,13 +148,11 @@ async fn compile(
         fleet.policy.drain_timeout_seconds = timeout.as_secs();
     }
     let (explain, allowed) = (request.consent.explain, request.consent.into());
-    let sealed = match request.needs_file && request.intent.readies_machines() {
-        true => Sealed::of(&mut fleet, context.profile.fleet()?, admin, next.map(|next| &next.roster)).await?,
-        false => Sealed::default(),
-    };
+    let file = request.intent.readies_machines().then(|| context.profile.fleet()).transpose()?;
+    let sealed = Sealed::of(&mut fleet, file, admin, next.map(|next| &next.roster)).await?;
     let times = plan::Times { lifetime: options.lifetime, at_once: request.at_once };
     let compiled = plan::compile_under(admin, &fleet, &request.intent, &allowed, times, next, now()).await?;
-    sealed.keep(&compiled.plan, &context.profile.kept_artifacts())?;
+    sealed.hand_in(admin, &compiled.plan, &context.profile.kept_artifacts()).await?;
     if let Some(pods) = &compiled.pods {
         if explain && pods.check().is_err() {
             note(&pods.preview.text(true));

@@ -15,8 +15,8 @@ use crate::registry::{FILE, FOLDER, RegistryHost, RegistryName, RegistryUrl};
 pub struct Registry {
     /// Asked before the registry itself, in this order.
     pub mirrors: Vec<RegistryUrl>,
-    /// PEM certificates that the mirrors are judged by, or the registry itself where it has none; none for the machine's
-    /// own.
+    /// PEM certificates that the mirrors are judged by, or the registry itself where it has none; none for those of the
+    /// machine.
     pub ca: Option<String>,
     /// The files of the admin's own, from the fleet file's folder, that say with what each of them is asked.
     pub credentials: BTreeMap<RegistryUrl, String>,

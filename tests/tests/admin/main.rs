@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is how a test fails")]
 
 mod at_once;
-mod credentials;
 mod drains;
 mod ends;
 mod import;

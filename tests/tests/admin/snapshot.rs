@@ -80,8 +80,8 @@ fn kubeadm_server() -> World {
     world
 }
 
-/// s1 enrolled, and listed in the roster; the world that it is in.
-pub(super) async fn enrol(folder: &Path, admin: &mut Admin) -> SharedWorld {
+/// s1 enrolled, and listed in the roster.
+async fn enrol(folder: &Path, admin: &mut Admin) {
     let request = token::TokenRequest {
         uses: 1,
         lifetime: PATIENCE * 10,
@@ -93,13 +93,11 @@ pub(super) async fn enrol(folder: &Path, admin: &mut Admin) -> SharedWorld {
     std::fs::write(&join_file, join.encode()).unwrap();
     let name = NodeName::new("s1").unwrap();
     let node = Node::new(folder.join("state-s1"), join_file, name.clone());
-    let world = SharedWorld::new(kubeadm_server(), 10.0);
-    let host = SimHost::here(world.clone(), name).unwrap();
+    let host = SimHost::here(SharedWorld::new(kubeadm_server(), 10.0), name).unwrap();
     let host = Arc::new(host.with_sealed_in(node.agent().sealed));
     tokio::spawn(node.run(host, std::future::pending()));
     all_enrolled(admin, 1).await;
     roster::list_automatic(admin, now()).await.unwrap();
-    world
 }
 
 /// The receipt of the task that took it.
