@@ -1,7 +1,8 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # The fleet of a life: its file, its artifacts on the admin's machine, and the balancer in front of several servers.
 
-# What a stage says otherwise than life-fleet.toml: api, arguments (of the API server), kubelet, san, label.
+# What a stage says otherwise than life-fleet.toml: api, arguments (of the API server), kubelet, san, label,
+# registry (a table of one).
 declare -A setting=()
 
 servers() { printf '%s\n' "${nodes[@]}" | grep '^cp'; }
@@ -26,6 +27,7 @@ fleet_file() {
         [[ -z $short || $role != server ]] || echo 'taints = []'
     done
     [[ -z $short ]] || printf '\n[kubeadm.dns]\ndisabled = true\n'
+    [[ -z ${setting[registry]:-} ]] || printf '\n[machine.container_runtime.registries."%s"]\ncredentials = "registry.toml"\n' "${setting[registry]}"
     [[ -z ${setting[arguments]:-} ]] || printf '\n[kubeadm.api_server.extra_args]\n%s\n' "${setting[arguments]}"
 }
 

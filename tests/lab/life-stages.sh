@@ -17,6 +17,7 @@ life_stages() {
     step_of_row "no join token, no key and no token file is left on a disk or in the cluster" nothing_lets_in
     step_of_row "the apps run, and a Service answers from a pod" apps_run
     step_of_row "the same plans again change nothing" plans_again
+    step_of_row "a registry's password comes sealed to every machine, changes and goes, and is written nowhere else" registry_asked
     previous=${chain[0]}
     for version in "${chain[@]:1}"; do
         step_of_row "upgrade from $previous to $version, app held at its budget" upgraded "$previous" "$version"
@@ -172,6 +173,34 @@ plans_again() {
     shown hostler fleet diff
     planned baseline --all
     for node in "${nodes[@]}"; do diff "$lab_work/states/$node" <(state_of "$node"); done
+}
+
+# A registry that nobody runs: what counts is with what containerd would ask it.
+registry_asked() {
+    local node file=/etc/containerd/certs.d/registry.lab_5000_/hosts.toml secret said
+    setting[registry]=registry.lab:5000
+    fleet_is "${chain[0]}"
+    for secret in tr0ub4dor-one tr0ub4dor-two; do
+        lab exec admin -- sh -c "umask 077; printf 'user = \"robot\"\npassword = \"%s\"\n' $secret >/etc/hostler/registry.toml"
+        shown hostler fleet put
+        said=$(planned baseline --all 2>&1)
+        printf '%s\n' "$said"
+        for node in "${nodes[@]}"; do
+            expect "$(lab exec "$node" -- stat -c %a "$file")" '^600$'
+            expect "$(lab exec "$node" -- cat "$file")" "Basic $(printf 'robot:%s' "$secret" | base64)"
+        done
+        planned baseline --all
+    done
+    setting[registry]=''
+    fleet_is "${chain[0]}"
+    shown hostler fleet put
+    planned baseline --all
+    for node in "${nodes[@]}"; do expect "$(lab exec "$node" -- sh -c "test ! -e $file && echo gone")" '^gone$'; done
+    lab exec admin -- rm /etc/hostler/registry.toml
+    for node in admin "${nodes[@]}"; do
+        said=$(lab exec "$node" -- sh -c 'grep -rlE "tr0ub4dor|cm9ib3Q6" /etc /root /var/lib/hostler /var/log /run 2>/dev/null; journalctl --no-pager -q | grep -cE "tr0ub4dor|cm9ib3Q6"' || true)
+        [[ $said == 0 ]] || { printf 'expected nothing of the password on %s, found:\n%s\n' "$node" "$said"; return 1; }
+    done
 }
 
 upgraded() {
