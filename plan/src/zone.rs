@@ -1,5 +1,5 @@
 //! Time zones by the IANA database, which is compiled in: asked where a fleet file is read and a plan is made, and
-//! nowhere else. Neither nodes nor the coordinator know one; what is signed are moments.
+//! nowhere else. Nodes know none, and the coordinator only whether a fleet file is good; what is signed are moments.
 
 use std::fmt;
 
