@@ -104,7 +104,7 @@ fn program(artifact: Option<&FleetArtifact>) -> Option<&FilePath> {
     }
 }
 
-pub(super) fn file(path: &str, content: String) -> EnsureFile {
+fn file(path: &str, content: String) -> EnsureFile {
     let path = FilePath::new(path).expect("our own path is one");
     EnsureFile { path, mode: FileMode::new("0644").expect("our own mode is one"), content }
 }
@@ -115,7 +115,8 @@ fn files(member: &Member<'_>, machine: &Machine) -> Vec<EnsureFile> {
     let settings = &machine.container_runtime;
     if runtime(member).is_some() || *settings != ContainerRuntime::default() {
         files.push(file(RUNTIME_CONFIG, containerd(settings)));
-        files.extend(settings.registries.iter().flat_map(|(name, registry)| registry::files(name, registry)));
+        let of_registries = settings.registries.iter().flat_map(|(name, registry)| registry::files(name, registry));
+        files.extend(of_registries.map(|(path, content)| file(&path, content)));
     }
     if let Some(path) = program(runtime(member)) {
         files.push(file(RUNTIME_UNIT, containerd_unit(path)));

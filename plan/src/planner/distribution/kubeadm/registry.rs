@@ -1,20 +1,20 @@
 //! Where containerd asks for images, and with what.
 
-use super::{super::super::sealed, machine::file};
+use super::super::super::sealed;
 use crate::{
     fleet::{ContainerRuntime, Registry},
     id::NodeName,
     registry::{FILE, RegistryName, hosts_file},
-    step::{EnsureFile, Step, registry},
+    step::{Step, registry},
 };
 
-/// The files of a registry that everybody may read: its authorities, and who is asked where nobody is asked with
-/// credentials.
-pub(super) fn files(name: &RegistryName, registry: &Registry) -> Vec<EnsureFile> {
+/// The files of a registry that everybody may read, by path: its authorities, and who is asked where nobody is asked
+/// with credentials.
+pub(super) fn files(name: &RegistryName, registry: &Registry) -> Vec<(String, String)> {
     let folder = name.folder();
-    let ca = registry.ca.as_ref().map(|pem| file(&format!("{folder}/ca.crt"), pem.clone()));
+    let ca = registry.ca.as_ref().map(|pem| (format!("{folder}/ca.crt"), pem.clone()));
     let open = registry.credentials.is_empty();
-    let hosts = open.then(|| file(&format!("{folder}/{FILE}"), hosts_file(name, &registry.hosts(name), |_| None)));
+    let hosts = open.then(|| (format!("{folder}/{FILE}"), hosts_file(name, &registry.hosts(name), |_| None)));
     ca.into_iter().chain(hosts).collect()
 }
 
