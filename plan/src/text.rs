@@ -33,8 +33,8 @@ pub fn age(seconds: u64) -> String {
     }
 }
 
-/// A time that is ahead, as people say it: in minutes where it is near, in tens of them and in hours where it is not, so
-/// that it is not another text every minute.
+/// A time that is ahead, as people say it: in minutes where it is near, in tens of them and in hours where it is not,
+/// so that it is not another text every minute.
 pub fn until(seconds: u64) -> String {
     let minutes = seconds.div_ceil(60);
     match minutes {

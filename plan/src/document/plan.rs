@@ -192,8 +192,8 @@ impl PlanKind {
         }
     }
 
-    /// Whether it begins with a node only within the fleet's maintenance windows: what disrupts and can be planned. What
-    /// takes out of danger, repairs, or lets nodes in or out is done when a person asks for it.
+    /// Whether it begins with a node only within the fleet's maintenance windows: what disrupts and can be planned.
+    /// What takes out of danger, repairs, or lets nodes in or out is done when a person asks for it.
     pub fn waits_for_windows(self) -> bool {
         match self {
             PlanKind::Upgrade | PlanKind::Reboot | PlanKind::Configure | PlanKind::Update => true,

@@ -1,6 +1,7 @@
 //! When a plan may begin something new: its maintenance windows as moments, and how long each task needs of them.
 //!
-//! Whoever planned it asked the time zone; nobody else does. What stands here is compared with a clock and nothing more.
+//! Whoever planned it asked the time zone; nobody else does. What stands here is compared with a clock and nothing
+//! more.
 
 use std::fmt;
 

@@ -168,7 +168,8 @@ fn one(written: &WindowFragment) -> Result<WeeklyWindow, String> {
             })?;
             if end == start {
                 return Err(format!(
-                    "end: expected another time than start, found {}; write length = \"24h\" where a whole day is meant",
+                    "end: expected another time than start, found {}; write length = \"24h\" where a whole day is \
+                     meant",
                     written.start
                 ));
             }

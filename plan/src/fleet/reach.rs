@@ -63,8 +63,8 @@ fn endpoint(found: &mut Found, fleet: &Fleet, places: &Places<'_>) {
     let message = match node.role {
         ClusterRole::Host if fleet.is_balancer(node) && fleet.balancers().len() == 1 => return,
         ClusterRole::Host => format!(
-            "api: {host} is the host {} alone; where it is one of several balancers, write the address of [balancer] or \
-             a name that leads to it; else that of a server",
+            "api: {host} is the host {} alone; where it is one of several balancers, write the address of [balancer] \
+             or a name that leads to it; else that of a server",
             node.name
         ),
         ClusterRole::Worker => {

