@@ -8,6 +8,7 @@ use std::{
     io::{BufRead as _, BufReader, Lines},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
+    sync::{Condvar, Mutex},
 };
 
 use serde_json::Value;
@@ -60,9 +61,33 @@ pub(crate) fn small_fleet(folder: &Path) -> PathBuf {
     file
 }
 
+/// Demos at once: the time of their machines passes 240 times faster than their processes run, and what they wait for
+/// ends by it.
+static ROOM: (Mutex<usize>, Condvar) = (Mutex::new(2), Condvar::new());
+
+/// The place of one of them.
+struct Place;
+
+impl Place {
+    fn take() -> Self {
+        let mut room = ROOM.1.wait_while(ROOM.0.lock().unwrap(), |room| *room == 0).unwrap();
+        *room -= 1;
+        Self
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        *ROOM.0.lock().unwrap() += 1;
+        ROOM.1.notify_one();
+    }
+}
+
 /// A running demo.
 pub(crate) struct Player {
     child: Child,
+    /// Given back after the process has ended.
+    _place: Place,
     lines: Lines<BufReader<ChildStdout>>,
     temp: tempfile::TempDir,
     /// The newest process of each name.
@@ -72,6 +97,7 @@ pub(crate) struct Player {
 impl Player {
     /// Starts it with `--json --fast` and these arguments. Its folder of the run is made in a folder of the test's own.
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        let place = Place::take();
         let temp = tempfile::Builder::new().prefix("hd-").tempdir_in("/tmp").unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_hostler-demo"))
             .args(["--json", "--fast"])
@@ -83,7 +109,7 @@ impl Player {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines, temp, pids: BTreeMap::new() }
+        Self { child, _place: place, lines, temp, pids: BTreeMap::new() }
     }
 
     /// The next event; none at the end.
