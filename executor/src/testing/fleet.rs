@@ -24,10 +24,10 @@ use crate::{
     artifacts::Downloads,
     disk::{Disk, DiskError},
     error::ExecutorError,
-    executor::Executor,
+    executor::{Ended, Executor},
     inbox::{RequestReceiver, RequestSender, queue},
     keys::Keys,
-    protocol::Grant,
+    protocol::{Grant, Request},
     state_file::StateFile,
     status::ExecutorStatus,
 };
@@ -99,6 +99,15 @@ impl Fleet {
         )?;
         executor.context.heard_of_receipts = true;
         Ok((executor, sender, status, disk))
+    }
+
+    /// What a process of the node's executor signs for the one task of a plan, granted at once.
+    pub(crate) fn perform(&self, machine: &Arc<Machine>, plan: &Signed) -> Receipt {
+        let (executor, sender, status, _disk) = self.executor(machine).unwrap();
+        sender.offer(Request::Plan(plan.clone())).unwrap();
+        sender.offer(Request::Grant(Self::grant(plan, "w1.work", 1).into())).unwrap();
+        assert_eq!(executor.run_until_idle().unwrap(), Ended::Shutdown);
+        json::parse(&status.content().receipts.last().unwrap().bytes).unwrap()
     }
 
     /// A process that dies at the write number `point` if `dies`; none when it dies while it opens.

@@ -13,9 +13,7 @@ use hostler_plan::{
 };
 
 use crate::{
-    executor::Ended,
     host::HostError,
-    protocol::Request,
     testing::{Fleet, Inner, Machine, Play, artifact},
 };
 
@@ -105,11 +103,7 @@ fn perform(fleet: &Fleet, machine: &Arc<Machine>, seq: u64, kind: PlanKind, step
     let stage = |file: &Artifact| Step::StageArtifact(StageArtifact { artifact: file.name.clone() });
     let steps = files.iter().map(stage).chain([step]).collect();
     let plan = fleet.plan(seq, steps, |p: &mut Plan| (p.kind, p.artifacts) = (kind, files.to_vec()));
-    let (executor, sender, status, _disk) = fleet.executor(machine).unwrap();
-    sender.offer(Request::Plan(plan.clone())).unwrap();
-    sender.offer(Request::Grant(Fleet::grant(&plan, "w1.work", 1).into())).unwrap();
-    assert_eq!(executor.run_until_idle().unwrap(), Ended::Shutdown);
-    json::parse(&status.content().receipts.last().unwrap().bytes).unwrap()
+    fleet.perform(machine, &plan)
 }
 
 /// What programs did that change something.

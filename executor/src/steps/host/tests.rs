@@ -13,9 +13,7 @@ use hostler_plan::{
 };
 
 use crate::{
-    executor::Ended,
     host::{HostError, UnitActivity, UnitStatus},
-    protocol::Request,
     testing::{Fleet, Inner, Machine, Play, artifact},
 };
 
@@ -37,11 +35,7 @@ fn stage(fleet: &Fleet, bytes: &[u8]) -> Artifact {
 
 fn perform(fleet: &Fleet, machine: &Arc<Machine>, seq: u64, step: Step, artifacts: Vec<Artifact>) -> Receipt {
     let plan = fleet.plan(seq, vec![step], |p: &mut Plan| p.artifacts = artifacts);
-    let (executor, sender, status, _disk) = fleet.executor(machine).unwrap();
-    sender.offer(Request::Plan(plan.clone())).unwrap();
-    sender.offer(Request::Grant(Fleet::grant(&plan, "w1.work", 1).into())).unwrap();
-    assert_eq!(executor.run_until_idle().unwrap(), Ended::Shutdown);
-    json::parse(&status.content().receipts.last().unwrap().bytes).unwrap()
+    fleet.perform(machine, &plan)
 }
 
 /// Performs it twice: the second time nothing is to be done.

@@ -97,11 +97,7 @@ fn an_inspection_says_that_they_differ_and_neither_how_nor_by_what() {
             plan.artifacts = artifacts;
             plan.tasks[0].disrupts = false;
         });
-        let (executor, sender, status, _disk) = fleet.executor(&machine).unwrap();
-        sender.offer(Request::Plan(plan.clone())).unwrap();
-        sender.offer(Request::Grant(Fleet::grant(&plan, "w1.work", 1).into())).unwrap();
-        assert_eq!(executor.run_until_idle().unwrap(), Ended::Shutdown);
-        let receipt: Receipt = json::parse(&status.content().receipts.last().unwrap().bytes).unwrap();
+        let receipt = fleet.perform(&machine, &plan);
         assert!(!json::write(&receipt).windows(SECRET.len()).any(|part| part == SECRET.as_bytes()));
         let differs = receipt.observations.into_iter().filter(|o| o.name == DIFFERS).map(|o| o.value);
         differs.collect::<Vec<_>>()

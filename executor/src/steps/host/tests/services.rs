@@ -190,11 +190,7 @@ fn an_inspection_says_what_of_the_network_a_boot_may_change_and_nothing_fails_fo
         plan.kind = PlanKind::Inspect;
         plan.tasks[0].disrupts = false;
     });
-    let (executor, sender, status, _disk) = fleet.executor(&machine).unwrap();
-    sender.offer(Request::Plan(plan.clone())).unwrap();
-    sender.offer(Request::Grant(Fleet::grant(&plan, "w1.work", 1).into())).unwrap();
-    assert_eq!(executor.run_until_idle().unwrap(), Ended::Shutdown);
-    let receipt: Receipt = json::parse(&status.content().receipts.last().unwrap().bytes).unwrap();
+    let receipt = fleet.perform(&machine, &plan);
     assert_eq!(receipt.outcome, Outcome::Succeeded {});
     let found: Vec<&str> =
         receipt.observations.iter().filter(|o| o.name == DIFFERS).map(|o| o.value.as_str()).collect();
