@@ -77,9 +77,19 @@ impl Machine {
     /// This one with what a group says over it: single values are replaced, tables are put together.
     pub(super) fn with(&self, over: &Machine) -> Machine {
         let mut with = self.clone();
-        let Machine { modules, sysctl, swap, hosts, time_sync, files, container_runtime, kubelet_args, .. } =
-            over.clone();
-        let Machine { kernel_arguments, memory_cgroup, settings, .. } = over.clone();
+        let Machine {
+            modules,
+            sysctl,
+            swap,
+            kernel_arguments,
+            memory_cgroup,
+            hosts,
+            time_sync,
+            files,
+            container_runtime,
+            settings,
+            kubelet_args,
+        } = over.clone();
         with.settings = with.settings.with(settings);
         with.kernel_arguments = kernel_arguments.or(with.kernel_arguments);
         with.memory_cgroup = memory_cgroup.or(with.memory_cgroup);
