@@ -43,6 +43,12 @@ pub use linux::Linux;
 pub use started::{Reach, RunEnd, Started, StartedState, UnitRun};
 pub use waker::Waker;
 
+/// A file as text; what is no UTF-8 in it does not matter to who asks. None where there is no file.
+pub(crate) fn text(host: &dyn Host, path: impl AsRef<Path>) -> Result<Option<String>, HostError> {
+    let file = host.read_file(path.as_ref())?;
+    Ok(file.map(|file| String::from_utf8_lossy(&file.content).into_owned()))
+}
+
 /// The real client of an API server that a test plays.
 #[cfg(test)]
 pub(crate) fn cluster_of(kubeconfig: std::path::PathBuf) -> Box<dyn Cluster> {

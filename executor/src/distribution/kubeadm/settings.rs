@@ -229,7 +229,7 @@ fn registries(host: &dyn Host) -> Result<Vec<String>, HostError> {
     let with = |name: &str| cut(&format!("{name} (asked with credentials)"));
     let folders = host.list_folder(Path::new(REGISTRIES))?;
     let folder = |name: &String| {
-        let text = state::text(host, &format!("{REGISTRIES}/{name}/hosts.toml"));
+        let text = state::text(host, format!("{REGISTRIES}/{name}/hosts.toml"));
         let is_asked = text.ok().flatten().is_some_and(|text| text.to_ascii_lowercase().contains("authorization"));
         if is_asked { with(name) } else { cut(name) }
     };

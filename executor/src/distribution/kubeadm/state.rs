@@ -6,6 +6,7 @@ use hostler_plan::{step::ClusterRole, version::Version};
 use serde_json::Value;
 
 use super::layout::{CNI_CONFIG, ETCD_DATA, KUBELET_CONFIG, KUBELET_KUBECONFIG, KUBELET_UNIT, MANIFESTS, PKI, QUICK};
+pub(crate) use crate::host::text;
 use crate::host::{Host, HostError, UnitActivity};
 
 /// A component that runs as a static pod, in the order in which kubeadm upgrades them.
@@ -151,12 +152,6 @@ pub(crate) fn network_leftovers(host: &dyn Host, brought: impl Fn(&str) -> bool)
         }
     }
     Ok(found)
-}
-
-/// The text of a file of the machine.
-pub(crate) fn text(host: &dyn Host, path: &str) -> Result<Option<String>, HostError> {
-    let file = host.read_file(Path::new(path))?;
-    Ok(file.map(|file| String::from_utf8_lossy(&file.content).into_owned()))
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ pub(crate) fn kubelet(host: &dyn Host, documents: &Documents) -> Result<KubeletF
 /// Those in a folder, such as `/var/lib/kubelet`.
 pub(crate) fn kubelet_files(host: &dyn Host, folder: &str) -> Result<KubeletFiles, HostError> {
     let config = yaml(host, &format!("{folder}/config.yaml"))?;
-    let flags = state::text(host, &format!("{folder}/kubeadm-flags.env"))?.unwrap_or_default();
+    let flags = state::text(host, format!("{folder}/kubeadm-flags.env"))?.unwrap_or_default();
     let instance = yaml(host, &format!("{folder}/instance-config.yaml"))?;
     let socket = [&instance, &config].into_iter().find_map(|file| file["containerRuntimeEndpoint"].as_str());
     // kubeadm of before 1.35 says it by a flag.

@@ -21,7 +21,7 @@ use super::{
     unlocked,
 };
 use crate::{
-    host::{HostError, Reach},
+    host::{HostError, Reach, text},
     steps::{
         action::{Action, Check},
         started::{self, Long},
@@ -151,11 +151,11 @@ fn alone(chosen: &[&Inst], context: &StepContext<'_>) -> Result<Vec<Inst>, StepE
 fn system(context: &StepContext<'_>) -> Result<System, StepError> {
     let arch = ask(&["dpkg", "--print-architecture"], context)?;
     let arch = PackageArch::new(arch.trim()).map_err(|e| not_known(&e.to_string()))?;
-    let release = match context.host().read_file(Path::new("/usr/lib/os-release"))? {
-        Some(file) => Some(file),
-        None => context.host().read_file(Path::new("/etc/os-release"))?,
+    let release = match text(context.host(), "/usr/lib/os-release")? {
+        Some(text) => Some(text),
+        None => text(context.host(), "/etc/os-release")?,
     };
-    let text = release.map(|file| String::from_utf8_lossy(&file.content).into_owned()).unwrap_or_default();
+    let text = release.unwrap_or_default();
     let value = |key: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
         line.unwrap_or_default().trim_matches('"').to_owned()
@@ -224,9 +224,8 @@ fn reboot(context: &StepContext<'_>) -> Result<Vec<String>, StepError> {
     if context.host().read_file(Path::new("/run/reboot-required"))?.is_none() {
         return Ok(Vec::new());
     }
-    let packages = context.host().read_file(Path::new("/run/reboot-required.pkgs"))?;
-    let text = packages.map(|file| String::from_utf8_lossy(&file.content).into_owned()).unwrap_or_default();
-    let names: BTreeSet<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let packages = text(context.host(), "/run/reboot-required.pkgs")?.unwrap_or_default();
+    let names: BTreeSet<&str> = packages.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let names = names.into_iter().collect::<Vec<_>>().join(", ");
     let for_what = if names.is_empty() { String::new() } else { format!(" for {names}") };
     Ok(vec![format!("the system asks for it{for_what} (/run/reboot-required)")])

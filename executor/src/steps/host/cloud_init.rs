@@ -5,7 +5,7 @@ use std::path::Path;
 use hostler_plan::step::machine::{CloudInit, FenceCloudInit};
 
 use crate::{
-    host::{Host, HostFile},
+    host::{Host, HostFile, text},
     steps::action::{Action, Check, StepContext, StepError},
 };
 
@@ -104,9 +104,4 @@ fn host_name(host: &dyn Host) -> Result<Option<Check>, StepError> {
             None => "no such file: `hostnamectl hostname NAME`".to_owned(),
         },
     }))
-}
-
-fn text(host: &dyn Host, path: &str) -> Result<Option<String>, StepError> {
-    let found = host.read_file(Path::new(path))?;
-    Ok(found.map(|file| String::from_utf8_lossy(&file.content).into_owned()))
 }

@@ -6,7 +6,7 @@ mod place;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use hostler_plan::{
     document::{DIFFERS, PlanKind},
@@ -15,7 +15,7 @@ use hostler_plan::{
 };
 
 use crate::{
-    host::{Host, HostFile},
+    host::{Host, HostFile, text},
     steps::action::{Action, Check, StepContext, StepError},
 };
 use place::{Loader, unfit};
@@ -127,7 +127,7 @@ fn sentence(unfit: &Check) -> String {
 
 /// What the kernel that runs was started with.
 fn running(host: &dyn Host) -> Result<String, StepError> {
-    let found = place::text(host, Path::new(CMDLINE))?;
+    let found = text(host, CMDLINE)?;
     found.ok_or_else(|| StepError::Failed(format!("this machine has no {CMDLINE}")))
 }
 
@@ -153,11 +153,11 @@ fn wanted(arguments: &[KernelArgument], memory_cgroup: bool, host: &dyn Host) ->
 /// Whether the kernel that runs has the memory control group: it is asked, and not its command line, because the
 /// firmware of a Pi puts `cgroup_disable=memory` in front of what the file says.
 fn has_memory(host: &dyn Host) -> Result<bool, StepError> {
-    let controllers = place::text(host, Path::new(CONTROLLERS))?.unwrap_or_default();
+    let controllers = text(host, CONTROLLERS)?.unwrap_or_default();
     if controllers.split_whitespace().any(|controller| controller == "memory") {
         return Ok(true);
     }
-    let cgroups = place::text(host, Path::new(CGROUPS))?.unwrap_or_default();
+    let cgroups = text(host, CGROUPS)?.unwrap_or_default();
     let is_on = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         fields.first() == Some(&"memory") && fields.get(3) == Some(&"1")

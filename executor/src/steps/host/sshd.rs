@@ -6,7 +6,7 @@ use std::{path::Path, time::Duration};
 use hostler_plan::step::machine::{RootLogin, SetSshd};
 
 use crate::{
-    host::{Host, HostFile},
+    host::{Host, HostFile, text},
     steps::action::{Action, Check, StepContext, StepError},
 };
 
@@ -23,7 +23,7 @@ const QUICK: Duration = Duration::from_secs(60);
 impl Action for SetSshd {
     fn check(&self, context: &mut StepContext<'_>) -> Result<Check, StepError> {
         let host = context.host();
-        let Some(config) = text(host, CONFIG)? else {
+        let Some(config) = readable(host, CONFIG) else {
             return Ok(unfit("sshd", format!("no {CONFIG}; install openssh-server first")));
         };
         let includes = |line: &str| {
@@ -98,12 +98,12 @@ fn is_in(line: &str, in_force: &str) -> bool {
 
 /// Whether an account that may log in has a key for it.
 fn somebody_has_a_key(root_login: RootLogin, host: &dyn Host) -> Result<bool, StepError> {
-    for line in text(host, "/etc/passwd")?.unwrap_or_default().lines() {
+    for line in readable(host, "/etc/passwd").unwrap_or_default().lines() {
         let fields: Vec<&str> = line.split(':').collect();
         let [_, _, user, _, _, home, shell] = fields.as_slice() else { continue };
         let may = !(shell.ends_with("nologin") || shell.ends_with("false"))
             && (*user != "0" || root_login == RootLogin::Keys);
-        let keys = if may { text(host, &format!("{home}/.ssh/authorized_keys"))? } else { None };
+        let keys = if may { readable(host, &format!("{home}/.ssh/authorized_keys")) } else { None };
         let is_key = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
         if keys.is_some_and(|keys| keys.lines().any(is_key)) {
             return Ok(true);
@@ -113,7 +113,6 @@ fn somebody_has_a_key(root_login: RootLogin, host: &dyn Host) -> Result<bool, St
 }
 
 /// A file as text. One that is a link, or none, says nothing.
-fn text(host: &dyn Host, path: &str) -> Result<Option<String>, StepError> {
-    let found = host.read_file(Path::new(path)).ok().flatten();
-    Ok(found.map(|file| String::from_utf8_lossy(&file.content).into_owned()))
+fn readable(host: &dyn Host, path: &str) -> Option<String> {
+    text(host, path).ok().flatten()
 }

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, path::Path, time::Duration};
 use hostler_plan::step::SwapOff;
 
 use crate::{
-    host::{HostFile, UnitActivity},
+    host::{HostFile, UnitActivity, text},
     steps::action::{Action, Check, StepContext, StepError},
 };
 
@@ -119,9 +119,7 @@ fn rpi_swap(context: &StepContext<'_>) -> Result<Option<HostFile>, StepError> {
 
 /// The files and devices that are swapped to.
 fn in_use(context: &StepContext<'_>) -> Result<Vec<String>, StepError> {
-    let swaps = context.host().read_file(Path::new(SWAPS))?;
-    let text = swaps.map(|file| String::from_utf8_lossy(&file.content).into_owned()).unwrap_or_default();
-    Ok(used(&text))
+    Ok(used(&text(context.host(), SWAPS)?.unwrap_or_default()))
 }
 
 /// As proc_swaps(5) has it: a head, then a line for each, a blank in a name written as `\040`.
@@ -179,8 +177,8 @@ fn makers(context: &StepContext<'_>) -> Result<Vec<String>, StepError> {
 
 /// Whether a generator made a unit of a line of fstab: it is gone with the line. One that cannot be read is not.
 fn is_of_fstab(context: &StepContext<'_>, path: &str) -> bool {
-    let found = context.host().read_file(Path::new(path)).ok().flatten();
-    found.is_some_and(|file| String::from_utf8_lossy(&file.content).contains("SourcePath=/etc/fstab"))
+    let found = text(context.host(), path).ok().flatten();
+    found.is_some_and(|unit| unit.contains("SourcePath=/etc/fstab"))
 }
 
 /// Where people put units of their own: nothing masks those, because their name is taken.

@@ -153,7 +153,7 @@ pub(super) fn runs(component: &str, context: &StepContext<'_>) -> Result<Result<
 
 /// A component's manifest; null where there is none.
 pub(super) fn manifest_of(component: &str, context: &StepContext<'_>) -> Result<Value, StepError> {
-    let Some(text) = state::text(context.host(), &path(component))? else { return Ok(Value::Null) };
+    let Some(text) = state::text(context.host(), path(component))? else { return Ok(Value::Null) };
     serde_saphyr::from_str(&text).map_err(|e| StepError::Failed(format!("{} cannot be read: {e}", path(component))))
 }
 
@@ -193,7 +193,7 @@ fn last_log(component: &str, before: &[String], context: &StepContext<'_>) -> Re
         let Some(ends) = last else { continue };
         // One that has only just begun has not said anything; the one before it has.
         for number in [ends, ends.saturating_sub(1)] {
-            let text = state::text(context.host(), &format!("{folder}/{number}.log")).ok().flatten();
+            let text = state::text(context.host(), format!("{folder}/{number}.log")).ok().flatten();
             if let Some(text) = text.filter(|text| !text.trim().is_empty()) {
                 newest = Some((ends, text));
                 break;

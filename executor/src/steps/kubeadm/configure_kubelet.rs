@@ -284,7 +284,7 @@ struct Kept {
 
 /// None also where a run was cut off that was still putting it aside: the list is written last, and goes first.
 fn kept(context: &StepContext<'_>) -> Result<Option<Kept>, StepError> {
-    let Some(text) = state::text(context.host(), &aside(LIST))? else { return Ok(None) };
+    let Some(text) = state::text(context.host(), aside(LIST))? else { return Ok(None) };
     serde_json::from_str(&text).map(Some).map_err(|e| StepError::Failed(format!("{}: {e}", aside(LIST))))
 }
 

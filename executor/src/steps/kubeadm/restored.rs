@@ -55,7 +55,7 @@ impl Places {
 
 /// Whether etcd's data on this machine came from that restore.
 pub(super) fn is_restored(restored: &Restored, context: &StepContext<'_>) -> Result<bool, StepError> {
-    let mark = state::text(context.host(), &format!("{ETCD_DATA}/{MEMBER}/{MARK}"))?;
+    let mark = state::text(context.host(), format!("{ETCD_DATA}/{MEMBER}/{MARK}"))?;
     Ok(mark.as_deref() == Some(restored.name.as_str()))
 }
 
@@ -88,8 +88,8 @@ pub(super) fn aside(component: &str) -> String {
 
 pub(super) fn lies(component: &str, context: &StepContext<'_>) -> Result<Lies, StepError> {
     Ok(match () {
-        () if state::text(context.host(), &in_place(component))?.is_some() => Lies::InPlace,
-        () if state::text(context.host(), &aside(component))?.is_some() => Lies::Aside,
+        () if state::text(context.host(), in_place(component))?.is_some() => Lies::InPlace,
+        () if state::text(context.host(), aside(component))?.is_some() => Lies::Aside,
         () => Lies::Nowhere,
     })
 }

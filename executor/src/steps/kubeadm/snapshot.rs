@@ -56,7 +56,7 @@ impl Action for Snapshot {
             let expected = format!("a server with etcd among the static pods of {MANIFESTS}");
             return Ok(Check::Mismatch { expected, found: "none; name another node".into() });
         }
-        let Some(text) = state::text(context.host(), &done(context.began()))? else { return Ok(Check::Ready) };
+        let Some(text) = state::text(context.host(), done(context.began()))? else { return Ok(Check::Ready) };
         let Ok(observations) = serde_json::from_str::<Vec<Observation>>(&text) else { return Ok(Check::Ready) };
         let value = |name: &str| observations.iter().find(|o| o.name == name).map(|o| o.value.clone());
         let (name, where_it_is) = (value("snapshot").unwrap_or_default(), value("snapshot_kept").unwrap_or_default());
@@ -220,7 +220,7 @@ fn seal(
 fn authorities(context: &StepContext<'_>) -> Result<Vec<(String, String)>, StepError> {
     let mut files: Vec<(String, String)> =
         SERVER_FILES.iter().map(|name| (format!("pki/{name}"), format!("{PKI}/{name}"))).collect();
-    let manifest = state::text(context.host(), &format!("{MANIFESTS}/{}.yaml", state::API_SERVER))?;
+    let manifest = state::text(context.host(), format!("{MANIFESTS}/{}.yaml", state::API_SERVER))?;
     let encryption = manifest.as_deref().and_then(|text| text.split("--encryption-provider-config=").nth(1));
     if let Some(path) = encryption.and_then(|rest| rest.split(|c: char| c.is_whitespace() || c == '"').next()) {
         files.push(("encryption.yaml".to_owned(), path.to_owned()));

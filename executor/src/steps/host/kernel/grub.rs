@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use super::{line, place};
 use crate::{
-    host::{Host, HostFile, Reach},
+    host::{Host, HostFile, Reach, text},
     steps::{
         action::{Check, StepContext, StepError},
         started::{self, Long},
@@ -20,13 +20,13 @@ const LIMIT: Duration = Duration::from_secs(300);
 
 /// What is to change, or what hinders it.
 pub(super) fn changes(host: &dyn Host, wanted: &[String]) -> Result<Result<Vec<String>, Check>, StepError> {
-    let fstab = place::text(host, Path::new("/etc/fstab"))?.unwrap_or_default();
+    let fstab = text(host, "/etc/fstab")?.unwrap_or_default();
     let boot = place::mounted(host, "/boot")?;
     if boot.is_none() && place::names(&fstab, "/boot") {
         let found = "it is not mounted, though /etc/fstab names it: `mount /boot`";
         return Ok(place::unfit("the boot partition at /boot", found));
     }
-    let Some(written) = place::text(host, Path::new(WRITTEN))? else {
+    let Some(written) = text(host, WRITTEN)? else {
         return Ok(place::unfit(format!("{WRITTEN}, which GRUB reads"), "no such file; see `update-grub`"));
     };
     let lines = kernels(&written);

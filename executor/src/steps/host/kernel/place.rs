@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    host::Host,
+    host::{Host, text},
     steps::action::{Check, StepError},
 };
 
@@ -35,7 +35,7 @@ pub(super) fn unfit<T>(expected: impl Into<String>, found: impl Into<String>) ->
 
 /// The boot loader, or why none is written to.
 pub(super) fn loader(host: &dyn Host) -> Result<Result<Loader, Check>, StepError> {
-    let is_pi = text(host, Path::new(MODEL))?.is_some_and(|model| model.contains("Raspberry Pi"));
+    let is_pi = text(host, MODEL)?.is_some_and(|model| model.contains("Raspberry Pi"));
     let has_grub = host.read_file(Path::new(GRUB))?.is_some();
     if !is_pi {
         return Ok(match has_grub {
@@ -46,10 +46,10 @@ pub(super) fn loader(host: &dyn Host) -> Result<Result<Loader, Check>, StepError
             ),
         });
     }
-    let fstab = text(host, Path::new(FSTAB))?.unwrap_or_default();
+    let fstab = text(host, FSTAB)?.unwrap_or_default();
     for boot in BOOT {
         // The first reading mounts what systemd mounts when it is used.
-        let config = text(host, &Path::new(boot).join("config.txt"))?;
+        let config = text(host, Path::new(boot).join("config.txt"))?;
         match mounted(host, boot)? {
             Some(_) => return firmware(host, boot, config.as_deref()),
             None if names(&fstab, boot) => {
@@ -69,7 +69,7 @@ pub(super) fn loader(host: &dyn Host) -> Result<Result<Loader, Check>, StepError
 
 /// The options of what is mounted at a place; what only waits for its first use is not mounted.
 pub(super) fn mounted(host: &dyn Host, at: &str) -> Result<Option<String>, StepError> {
-    let mounts = text(host, Path::new(MOUNTS))?.unwrap_or_default();
+    let mounts = text(host, MOUNTS)?.unwrap_or_default();
     let found = mounts.lines().rev().find_map(|line| {
         let mut fields = line.split(' ').skip(1);
         let (place, kind, options) = (fields.next()?, fields.next()?, fields.next()?);
@@ -84,21 +84,15 @@ pub(super) fn names(fstab: &str, at: &str) -> bool {
     fstab.lines().any(is_it)
 }
 
-/// A file as text; what is no UTF-8 in it does not matter to who asks.
-pub(super) fn text(host: &dyn Host, path: &Path) -> Result<Option<String>, StepError> {
-    let found = host.read_file(path)?;
-    Ok(found.map(|file| String::from_utf8_lossy(&file.content).into_owned()))
-}
-
 fn firmware(host: &dyn Host, boot: &str, config: Option<&str>) -> Result<Result<Loader, Check>, StepError> {
     let folder = Path::new(boot);
-    let mut read = |name: &str| text(host, &folder.join(name)).ok().flatten();
+    let mut read = |name: &str| text(host, folder.join(name)).ok().flatten();
     let taken = match taken(config.unwrap_or_default(), &mut read) {
         Ok(taken) => taken,
         Err(found) => return Ok(unfit(format!("one command line named in {boot}/config.txt"), found)),
     };
     if let Some(tried) = &taken.tried {
-        let state = text(host, &folder.join(Path::new(tried).with_file_name("state")))?;
+        let state = text(host, folder.join(Path::new(tried).with_file_name("state")))?;
         if state.is_some_and(|state| state.trim() == "trying") {
             let found = "a test of them that is under way: the arguments would go to the wrong ones; wait until \
                          piboot-try has judged them (`systemctl status piboot-try-validate`)";
